@@ -1,0 +1,183 @@
+"""Resolver: names to addresses, by our own queries alone (never getaddrinfo, which reads search domains and nsswitch)."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+import dns.asyncquery
+import dns.exception
+import dns.resolver
+
+from sluicegate import settings as configuration
+from sluicegate.facts import Address, Endpoint
+from sluicegate.names import HostName
+from sluicegate.resolve import answers
+from sluicegate.resolve.answers import Found, Nothing
+from sluicegate.resolve.cache import Cache
+
+_MOST_ADDRESSES = 64
+_MOST_LOOKUPS = 1000  # names under way at once; each holds two sockets
+_CACHED_NAMES = 10_000
+_TTL_S = (1.0, 300.0)
+_NEGATIVE_TTL_S = (1.0, 30.0)
+_OTHER_FAMILY_S = 0.25  # how long addresses of one family wait for the other (RFC 8305 asks for 50 ms at least)
+_ATTEMPT_S = 2.0  # one query to one server, at most
+_MOST_ALIASES = 8
+
+
+class ResolveFailed(Exception):
+    """No addresses. `why` is one sentence part, for people: ``does not exist``, ``no answer within 5 s``."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.why = why
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a name resolved to; never changes, so whoever holds it is pinned to it.
+
+    addresses  1 to 64, IPv4 before IPv6, in the server's order; not yet judged by the guard
+    chain      the names that CNAME records led through, in order, without `name` itself
+    expires    on the clock of time.monotonic(); math.inf for hosts entries and literals
+    """
+
+    name: HostName
+    addresses: tuple[Address, ...]
+    chain: tuple[HostName, ...]
+    expires: float
+
+
+class Resolver:
+    """hosts table, then cache, then the servers in their order: A and AAAA side by side, over UDP, TCP where cut short.
+
+    Lives in one event loop. Several callers for one name share one lookup.
+    """
+
+    def __init__(self, settings: configuration.Resolver, clock: Callable[[], float] = time.monotonic) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._servers = settings.servers if settings.servers is not None else _system_servers()
+        self._cache: Cache[Answer | str] = Cache(_CACHED_NAMES, clock)
+        self._under_way: dict[HostName, asyncio.Task[Answer | str]] = {}
+
+    async def resolve(self, name: HostName) -> Answer:
+        """Raises ResolveFailed; takes at most the configured time."""
+        if name.address is not None:
+            return Answer(name, (name.address,), (), math.inf)
+        if (fixed := self._settings.hosts.get(name)) is not None:
+            return Answer(name, tuple(fixed), (), math.inf)
+        if (known := self._cache.get(name)) is None:
+            known = await asyncio.shield(self._lookup(name))  # whoever gives up leaves the lookup to the others
+        if isinstance(known, str):
+            raise ResolveFailed(known)
+        return known
+
+    async def close(self) -> None:
+        """Ends all lookups; who waits for one gets CancelledError."""
+        tasks = list(self._under_way.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _lookup(self, name: HostName) -> asyncio.Task[Answer | str]:
+        if (task := self._under_way.get(name)) is None:
+            if len(self._under_way) >= _MOST_LOOKUPS:
+                raise ResolveFailed(f"{_MOST_LOOKUPS} names are being resolved already")
+            task = self._under_way[name] = asyncio.create_task(self._ask(name), name=f"resolve {name}")
+            task.add_done_callback(lambda _: self._under_way.pop(name, None))
+        return task
+
+    async def _ask(self, name: HostName) -> Answer | str:
+        """The Answer, or why there is none. A failure is not raised: nobody may be left to see it."""
+        try:
+            async with asyncio.timeout(self._settings.timeout_s):
+                found = await self._both_families(name)
+        except TimeoutError:
+            return f"no answer within {self._settings.timeout_s:g} s"
+        except answers.Unusable as error:
+            return str(error)
+        now = self._clock()
+        if isinstance(found, Nothing):
+            self._cache.put(name, found.why, now + _within(found.ttl, _NEGATIVE_TTL_S))
+            return found.why
+        answer = Answer(name, found.addresses[:_MOST_ADDRESSES], found.chain, now + _within(found.ttl, _TTL_S))
+        self._cache.put(name, answer, answer.expires)
+        return answer
+
+    async def _both_families(self, name: HostName) -> Found | Nothing:
+        """One family that fails or dawdles does not take the other's addresses with it."""
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._outcome(name, rdtype)) for rdtype in ("A", "AAAA")]
+            done, late = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if late and any(isinstance(task.result(), Found) for task in done):
+                _, late = await asyncio.wait(late, timeout=_OTHER_FAMILY_S)
+                for task in late:
+                    task.cancel()
+        return answers.joined([task.result() for task in tasks if not task.cancelled()])
+
+    async def _outcome(self, name: HostName, rdtype: str) -> Found | Nothing | answers.Unusable:
+        try:
+            return await self._followed(name, rdtype)
+        except answers.Unusable as error:
+            return error
+
+    async def _followed(self, name: HostName, rdtype: str) -> Found | Nothing:
+        """Asks again for the end of a chain of aliases that a server left unfinished."""
+        so_far = Found((), (), math.inf)
+        target = name
+        for _ in range(_MOST_ALIASES):
+            part = answers.read(await self._query(target, rdtype))
+            if isinstance(part, Nothing):
+                return part
+            so_far = so_far.followed_by(part)
+            if so_far.addresses:
+                return so_far
+            target = part.chain[-1]
+        raise answers.Unusable(f"more than {_MOST_ALIASES} aliases one after the other")
+
+    async def _query(self, name: HostName, rdtype: str) -> answers.Response:
+        """The first usable response of any server; asked in turn until the time is up."""
+        if not self._servers:
+            raise answers.Unusable("no DNS server is configured, and /etc/resolv.conf names none")
+        failures: list[str] = []
+        for _ in range(2):
+            for server in self._servers:
+                try:
+                    return await self._exchange(server, name, rdtype)
+                except answers.Unusable as error:
+                    failures.append(f"{server}: {error}")
+        raise answers.Unusable("; ".join(dict.fromkeys(failures)))
+
+    async def _exchange(self, server: Endpoint, name: HostName, rdtype: str) -> answers.Response:
+        query = answers.query(name, rdtype)
+        share = min(_ATTEMPT_S, self._settings.timeout_s / (2 * len(self._servers)))
+        try:
+            # ignore_errors: a forged datagram must not end the wait for the true one.
+            response, _ = await dns.asyncquery.udp_with_fallback(
+                query, str(server.address), timeout=share, port=server.port, ignore_unexpected=True, ignore_errors=True
+            )
+        except dns.exception.Timeout:
+            raise answers.Unusable("no answer") from None
+        except (dns.exception.DNSException, OSError, EOFError, ValueError) as error:
+            raise answers.Unusable(f"{type(error).__name__}: {error}") from error
+        return answers.checked(response)
+
+
+def _within(ttl: float, bounds: tuple[float, float]) -> float:
+    return min(max(ttl, bounds[0]), bounds[1])
+
+
+def _system_servers() -> tuple[Endpoint, ...]:
+    """The nameservers of /etc/resolv.conf, and of it nothing else: no search list, no ndots. Empty if there are none."""
+    reader = dns.resolver.Resolver(configure=False)
+    try:
+        reader.read_resolv_conf("/etc/resolv.conf")
+    except dns.exception.DNSException:
+        return ()
+    return tuple(Endpoint(ip_address(str(server)), 53) for server in reader.nameservers)
