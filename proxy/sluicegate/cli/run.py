@@ -1,0 +1,48 @@
+"""`sluicegate run`: the gateway itself."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import click
+import uvloop
+
+from sluicegate.cli.options import config_option, fail, load_settings
+from sluicegate.errors import ConfigError
+from sluicegate.gateway.assemble import Parts, assemble
+from sluicegate.gateway.life import Life, harden, open_listeners
+from sluicegate.records import log
+from sluicegate_mitm.lane import MitmLane
+
+
+@click.command("run")
+@config_option
+@click.option("--check", is_flag=True, help="Read everything, open nothing, and say whether it would start.")
+@click.option(
+    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True
+)
+def command(config: Path | None, check: bool, log_level: str) -> None:  # noqa: FBT001 - click's signature
+    """Run the gateway until SIGTERM; SIGHUP reloads policies and lists.
+
+    \b
+    Example:
+      sluicegate run -c gateway.yaml
+    """
+    harden()
+    settings = load_settings(config)
+    log.configure(log_level)
+    try:
+        parts = assemble(settings)
+        if check:
+            click.echo("ready to run")
+            return
+        transparent, explicit = open_listeners(parts)
+    except ConfigError as error:
+        fail(error)
+    uvloop.run(_serve(parts, transparent, explicit))
+
+
+async def _serve(parts: Parts, transparent: list[socket.socket], explicit: socket.socket | None) -> None:
+    lane = MitmLane(parts.gate, parts.leaves, parts.trust, parts.settings.limits)
+    await Life(parts, lane.carry).run(transparent, explicit)

@@ -1,0 +1,255 @@
+"""The way of a connection, from an accepted socket to its lane. Each step adds one fact; every way out is recorded."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+import struct
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from ipaddress import ip_address
+
+import structlog
+
+from sluicegate.exchange import Connection, Gate
+from sluicegate.exchange.note import Note
+from sluicegate.facts import Ask, Endpoint, Hello, Lane, Protocol, Unknown, Wire
+from sluicegate.identity.table import Table
+from sluicegate.lanes import explicit
+from sluicegate.lanes.original import DirectConnection, original_destination
+from sluicegate.lanes.peek import BadHello, HelloTimeout, HelloTooLarge, PeerGone, peek
+from sluicegate.lanes.refuse import answer, refuse
+from sluicegate.lanes.spliced import Spliced
+from sluicegate.names import HostName
+from sluicegate.records.ids import new_id
+from sluicegate.verdict import Deny, Inspect, Permit, Reason, built_in
+
+_log = structlog.get_logger("sluicegate.connection")
+
+_MAY_BE = {
+    Wire.TLS: frozenset({Protocol.HTTPS, Protocol.TLS, Protocol.TCP}),
+    Wire.HTTP1: frozenset({Protocol.HTTP, Protocol.TCP}),
+    Wire.HTTP2: frozenset({Protocol.TCP}),
+    Wire.SSH: frozenset({Protocol.SSH, Protocol.TCP}),
+    Wire.OTHER: frozenset({Protocol.TCP}),
+}
+"""What a connection may still turn out to be, by its first bytes."""
+
+_UNDECRYPTED = {Wire.TLS: Protocol.TLS, Wire.SSH: Protocol.SSH}
+"""What a connection is when it is spliced; anything else is TCP."""
+
+_NO_HELLO = Hello(Wire.OTHER)
+_CONNECT_PROTOCOLS = frozenset(Protocol)
+
+
+@dataclass(frozen=True, slots=True)
+class Lanes:
+    """What carries a connection once it is decided."""
+
+    http: Callable[[socket.socket, Connection], Awaitable[None]]
+    leaf: Callable[[HostName], Awaitable[ssl.SSLContext]]
+
+
+_HTTP_WIRES = frozenset({Wire.TLS, Wire.HTTP1})
+_WHATEVER_IS_ASKED = frozenset({Reason.HARD_ADDRESS, Reason.METADATA, Reason.UNKNOWN_IDENTITY, Reason.LISTED})
+"""Refusals of a nameless connection that no request on it could lift."""
+
+
+class Refused(Exception):
+    """A connection ends before a lane has it; `connection` is what was known of it by then."""
+
+    def __init__(self, reason: Reason, detail: str, connection: Connection) -> None:
+        super().__init__(reason, detail)
+        self.deny = Deny(reason, built_in("connection"), detail)
+        self.connection = connection
+
+
+class Reception:
+    """Receives connections. One per worker."""
+
+    def __init__(self, gate: Gate, identities: Table, lanes: Lanes, own: frozenset[Endpoint]) -> None:
+        self._gate = gate
+        self._identities = identities
+        self._lanes = lanes
+        self._own = own
+        self._open: Counter[str] = Counter()
+
+    async def transparent(self, sock: socket.socket) -> None:
+        """A connection that was redirected here."""
+        await self._receive(sock, self._transparent)
+
+    async def explicit(self, sock: socket.socket) -> None:
+        """A connection of a client that knows it speaks to a proxy."""
+        await self._receive(sock, self._explicit)
+
+    async def _receive(self, sock: socket.socket, way: Callable[[socket.socket, Connection], Awaitable[None]]) -> None:
+        with sock:
+            try:
+                source = _endpoint(sock.getpeername())
+            except OSError:
+                return  # gone before it was looked at
+            identity = self._identities.lookup(source.address)
+            key = str(identity) if not isinstance(identity, Unknown) else str(source.address)
+            connection = Connection(new_id(), identity, source, None, _NO_HELLO, None, 0, tls=False, lane=Lane.REFUSE)
+            self._open[key] += 1
+            try:
+                if self._open[key] > self._gate.limits.connections_per_workload:
+                    raise Refused(
+                        Reason.TOO_MANY_CONNECTIONS, "this workload has too many connections open", connection
+                    )
+                await way(sock, connection)
+            except Refused as refused:
+                self._reset(sock, refused.connection, refused.deny)
+            except Exception as error:  # noqa: BLE001 - whatever it is, nothing may pass
+                _log.exception("connection failed", error=type(error).__name__)
+                self._reset(sock, connection, Deny(Reason.CRASH, built_in("connection"), "the gateway failed"))
+            finally:
+                self._open[key] -= 1
+                if not self._open[key]:
+                    del self._open[key]
+
+    async def _transparent(self, sock: socket.socket, connection: Connection) -> None:
+        try:
+            destination = original_destination(sock)
+        except DirectConnection:
+            raise Refused(Reason.HARD_ADDRESS, "the connection was made to the gateway itself", connection) from None
+        if destination in self._own:
+            raise Refused(Reason.HARD_ADDRESS, "the connection was made to the gateway itself", connection)
+        connection = replace(connection, destination=destination, port=destination.port)
+        hello = await self._hello(sock, connection)
+        name = hello.sni
+        if name is None and hello.wire is Wire.TLS:
+            name = HostName.of(destination.address)
+        await self._decided(sock, replace(connection, hello=hello, name=name, tls=hello.wire is Wire.TLS))
+
+    async def _explicit(self, sock: socket.socket, connection: Connection) -> None:
+        connection = replace(connection, explicit=True)
+        hello = await self._hello(sock, connection)
+        if hello.wire is not Wire.HTTP1:
+            raise Refused(
+                Reason.NOT_HTTP, "an HTTP proxy speaks HTTP: send CONNECT or an absolute-form request", connection
+            )
+        if not explicit.is_connect(sock.recv(16, socket.MSG_PEEK)):
+            await self._http(sock, replace(connection, hello=hello, port=80))
+            return
+        await self._tunnel(sock, connection)
+
+    async def _tunnel(self, sock: socket.socket, connection: Connection) -> None:
+        limits = self._gate.limits
+        try:
+            tunnel = await explicit.read_connect(sock, limits.head, limits.hello_timeout_s)
+        except explicit.BadConnect as error:
+            raise Refused(Reason.BAD_REQUEST, f"CONNECT is refused: {error}", connection) from None
+        except TimeoutError:
+            raise Refused(Reason.HELLO_TIMEOUT, "the CONNECT was not completed in time", connection) from None
+        connection = replace(connection, name=tunnel.name, port=tunnel.port)
+        verdict = self._gate.snapshot.decide(_ask(connection, _CONNECT_PROTOCOLS))
+        if isinstance(verdict, Deny):
+            await self._refuse_connect(sock, connection, verdict)
+            return
+        loop = asyncio.get_running_loop()
+        await loop.sock_sendall(sock, explicit.ESTABLISHED)
+        hello = await self._hello(sock, connection)
+        if hello.sni is not None and hello.sni != tunnel.name:
+            connection = replace(connection, hello=hello)
+            raise Refused(
+                Reason.NAMES_DISAGREE, f"CONNECT names {tunnel.name}, the ClientHello {hello.sni}", connection
+            )
+        await self._decided(sock, replace(connection, hello=hello, explicit=False, tls=hello.wire is Wire.TLS))
+
+    async def _refuse_connect(self, sock: socket.socket, connection: Connection, deny: Deny) -> None:
+        note = Note(connection)
+        try:
+            note.status = await answer(sock, deny, note.id)
+        finally:
+            note.write(deny, self._gate, self._gate.journal.reserve())
+
+    async def _hello(self, sock: socket.socket, connection: Connection) -> Hello:
+        limits = self._gate.limits
+        try:
+            return await peek(sock, limit=limits.hello, timeout_s=limits.hello_timeout_s)
+        except HelloTimeout:
+            raise Refused(
+                Reason.HELLO_TIMEOUT, f"nothing was said for {limits.hello_timeout_s:g} s", connection
+            ) from None
+        except HelloTooLarge:
+            raise Refused(
+                Reason.HELLO_TOO_LARGE, f"the first message is larger than {limits.hello} bytes", connection
+            ) from None
+        except BadHello as error:
+            raise Refused(Reason.BAD_HELLO, f"the ClientHello is not valid: {error}", connection) from None
+        except PeerGone:
+            raise Refused(Reason.CLIENT_GONE, "the client left before it said what it wants", connection) from None
+
+    async def _decided(self, sock: socket.socket, connection: Connection) -> None:
+        """The verdict on the connection, then its lane."""
+        ask = _ask(connection, _MAY_BE[connection.hello.wire])
+        verdict = self._gate.snapshot.decide(ask)
+        wire = connection.hello.wire
+        match verdict:
+            case Deny() if wire is Wire.HTTP1 and verdict.reason not in _WHATEVER_IS_ASKED:
+                await self._http(sock, connection)  # each request names its host, and is refused by it
+            case Deny():
+                await self._refuse(sock, connection, verdict)
+            case Permit() if verdict.inspect is Inspect.SNI or (
+                wire not in _HTTP_WIRES and verdict.reason is Reason.DEFAULT_AUDIT
+            ):
+                await self._splice(sock, connection, ask)
+            case Permit() if wire in _HTTP_WIRES:
+                await self._http(sock, connection)
+            case Permit():
+                raise Refused(Reason.NOT_HTTP, "the policy permits HTTP and TLS there, and this is neither", connection)
+
+    async def _http(self, sock: socket.socket, connection: Connection) -> None:
+        metrics = self._gate.metrics
+        with metrics.connection(Lane.MITM):
+            await self._lanes.http(sock, replace(connection, lane=Lane.MITM))
+
+    async def _splice(self, sock: socket.socket, connection: Connection, ask: Ask) -> None:
+        narrowed = replace(ask, protocols=frozenset({_UNDECRYPTED.get(connection.hello.wire, Protocol.TCP)}))
+        with self._gate.metrics.connection(Lane.SPLICE):
+            await Spliced(replace(connection, lane=Lane.SPLICE), self._gate).carry(sock, narrowed)
+
+    async def _refuse(self, sock: socket.socket, connection: Connection, deny: Deny) -> None:
+        if connection.tls and connection.hello.alpn and "http/1.1" not in connection.hello.alpn:
+            await self._http(sock, replace(connection, refused=deny))  # it takes HTTP/2 to tell this client why
+            return
+        note = Note(connection)
+        with self._gate.metrics.connection(Lane.REFUSE):
+            try:
+                refused = await refuse(sock, connection.hello, deny, incident=note.id, tls=self._leaf_for(connection))
+                note.status = refused.status
+            finally:
+                note.write(deny, self._gate, self._gate.journal.reserve())
+
+    def _leaf_for(self, connection: Connection) -> Callable[[], Awaitable[ssl.SSLContext]] | None:
+        name = connection.name
+        return None if name is None else lambda: self._lanes.leaf(name)
+
+    def _reset(self, sock: socket.socket, connection: Connection, deny: Deny) -> None:
+        """Ends the connection so that the client knows at once, and records why."""
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        Note(connection).write(deny, self._gate, self._gate.journal.reserve())
+
+
+def _ask(connection: Connection, protocols: frozenset[Protocol]) -> Ask:
+    return Ask(
+        identity=connection.identity,
+        source=connection.source,
+        name=connection.name,
+        destination=connection.destination,
+        port=connection.port,
+        protocols=protocols,
+        ech=connection.hello.ech,
+    )
+
+
+def _endpoint(name: tuple[str, int] | tuple[str, int, int, int]) -> Endpoint:
+    address = ip_address(name[0].partition("%")[0])
+    if address.version == 6 and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return Endpoint(address, name[1])

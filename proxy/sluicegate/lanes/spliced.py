@@ -1,0 +1,96 @@
+"""A connection that is passed on undecrypted: permitted, dialled, spliced by the kernel, recorded when it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from dataclasses import replace
+
+from sluicegate.exchange import Connection, DialRefused, Gate
+from sluicegate.exchange.note import Note
+from sluicegate.facts import Ask
+from sluicegate.lanes.splice import splice
+from sluicegate.snapshot import Snapshot
+from sluicegate.verdict import Coverage, Deny, Inspect, Permit, Reason, Verdict, built_in
+
+
+class Spliced:
+    """One spliced connection (Live: a reload that refuses it ends it)."""
+
+    def __init__(self, connection: Connection, gate: Gate) -> None:
+        self._gate = gate
+        self._note = Note(connection)
+        self._task: asyncio.Task[tuple[int, int]] | None = None
+        self._verdict: Verdict = Deny(Reason.CRASH, built_in("splice"), "nothing was decided")
+
+    async def carry(self, client: socket.socket, ask: Ask) -> None:
+        """Decides on `ask` (narrowed to what the connection is), then carries it to its end."""
+        slot = self._gate.journal.reserve()
+        try:
+            self._verdict = self._decide(ask) if slot is not None else _unrecordable()
+            if isinstance(self._verdict, Permit):
+                await self._run(client, self._verdict)
+        except DialRefused as refused:
+            self._verdict = refused.deny
+        except Exception as error:  # noqa: BLE001 - recorded as a crash, and both sides are closed
+            self._verdict = Deny(Reason.CRASH, built_in("splice"), f"the splice failed ({type(error).__name__})")
+        finally:
+            self._gate.live.discard(self)
+            if isinstance(self._verdict, Deny):
+                _abort(client)
+            self._note.write(self._verdict, self._gate, slot)
+
+    def recheck(self, snapshot: Snapshot) -> None:
+        if not isinstance(self._verdict, Permit):
+            return
+        verdict = _only_spliced(snapshot.decide(self._verdict.ask))
+        if isinstance(verdict, Deny):
+            self._verdict = replace(
+                verdict, reason=Reason.RELOADED, detail=f"a new policy refuses this: {verdict.detail}"
+            )
+            if self._task is not None:
+                self._task.cancel()
+
+    def _decide(self, ask: Ask) -> Verdict:
+        self._note.asked(ask, None)
+        return _only_spliced(self._gate.snapshot.decide(ask))
+
+    async def _run(self, client: socket.socket, permit: Permit) -> None:
+        upstream = await self._gate.dial(permit)
+        with upstream:
+            self._note.connected(upstream)
+            self._note.coverage_request(Coverage.OPAQUE)
+            self._note.coverage_response(Coverage.OPAQUE, "passed on undecrypted, as the rule says")
+            self._gate.live.add(self)
+            self._task = asyncio.ensure_future(splice(client, upstream, idle_s=self._gate.limits.idle_timeout_s))
+            try:
+                self._note.bytes_up, self._note.bytes_down = await self._task
+            except asyncio.CancelledError:
+                _abort(upstream)
+                if isinstance(self._verdict, Permit):
+                    raise  # not a reload: the gateway is stopping
+
+
+def _only_spliced(verdict: Verdict) -> Verdict:
+    """A Permit that asks for decryption is none for a connection that was not decrypted."""
+    if (
+        isinstance(verdict, Permit)
+        and verdict.inspect is not Inspect.SNI
+        and verdict.reason is not Reason.DEFAULT_AUDIT
+    ):
+        return Deny(Reason.NOT_HTTP, verdict.source, "the policy wants this inspected, and it cannot be")
+    return verdict
+
+
+def _unrecordable() -> Deny:
+    return Deny(
+        Reason.RECORDS_FULL, built_in("records"), "verdicts cannot be recorded now, and nothing passes unrecorded"
+    )
+
+
+def _abort(sock: socket.socket) -> None:
+    """Makes the close a reset: the peer must not take it for a clean end."""
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+    except OSError:
+        return
