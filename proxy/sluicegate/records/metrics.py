@@ -1,0 +1,154 @@
+"""What the gateway counts. Labels hold no names of workloads, hosts or paths: the listener has no authentication."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector, generate_latest
+
+from sluicegate.facts import Lane
+
+_US, _MS = 1e-6, 1e-3
+_DECIDE = (5 * _US, 10 * _US, 25 * _US, 50 * _US, 100 * _US, 250 * _US, 500 * _US, _MS, 5 * _MS, 25 * _MS, 0.1, 1.0)
+_LAG = (_MS, 2.5 * _MS, 5 * _MS, 10 * _MS, 25 * _MS, 50 * _MS, 0.1, 0.25, 0.5, 1.0, 5.0)
+
+UNDECIDED = "none"
+"""The lane of what was answered before a lane was chosen."""
+
+
+class Metrics:
+    """All of them, on a registry of their own. Label children are looked up once and kept: a count is one call."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        self._lag = Histogram(
+            "sluicegate_event_loop_lag_seconds",
+            "How much later than asked the event loop woke up a sleeper",
+            buckets=_LAG,
+            registry=registry,
+        )
+        self._open = Gauge("sluicegate_open_connections", "Connections being carried now", ["lane"], registry=registry)
+        self._connections = Counter("sluicegate_connections", "Connections carried", ["lane"], registry=registry)
+        self._verdicts = Counter(
+            "sluicegate_verdicts", "Verdicts given", ["verdict", "reason", "lane"], registry=registry
+        )
+        self._bytes = Counter(
+            "sluicegate_bytes",
+            "Bytes carried: up to servers, down to clients",
+            ["direction", "lane"],
+            registry=registry,
+        )
+        self._decide = Histogram(
+            "sluicegate_decide_seconds", "Time that one decision took", buckets=_DECIDE, registry=registry
+        )
+        self._lost = Counter(
+            "sluicegate_records_lost", "Records that are in no file, or only in a summary", ["cause"], registry=registry
+        )
+        self._summed_up = Counter(
+            "sluicegate_records_summed_up", "Records that are part of a summary", ["cause"], registry=registry
+        )
+        self._written = Counter("sluicegate_records_written", "Lines written to the records file", registry=registry)
+        self._queue = Gauge("sluicegate_records_queue", "Records waiting to be written", registry=registry)
+        self._reserved = Gauge(
+            "sluicegate_records_reserved", "Records that running requests have taken room for", registry=registry
+        )
+        self._reloads = Counter("sluicegate_reloads", "Reloads of the policy", ["result"], registry=registry)
+        self._reloaded = Gauge(
+            "sluicegate_reload_timestamp_seconds", "When the policy in force was loaded", registry=registry
+        )
+        self._policy = Info("sluicegate_policy", "The policy in force", registry=registry)
+        self._unsafe = Gauge(
+            "sluicegate_unsafe_allow_addresses",
+            "Networks that upstream.unsafe_allow_addresses exempts from the address guards; 0 outside of test beds",
+            registry=registry,
+        )
+        self._findings = Counter(
+            "sluicegate_dlp_findings", "Pieces of sensitive data found", ["rule"], registry=registry
+        )
+        self._verdict_children: dict[tuple[str, str, str], Counter] = {}
+        self._bytes_children: dict[tuple[str, str], Counter] = {}
+        self._finding_children: dict[str, Counter] = {}
+        for cause in LOST:
+            self._lost.labels(cause)
+        for result in ("ok", "error"):
+            self._reloads.labels(result)
+
+    @contextlib.contextmanager
+    def connection(self, lane: Lane) -> Iterator[None]:
+        """For as long as the lane carries a connection."""
+        self._connections.labels(lane).inc()
+        carried = self._open.labels(lane)
+        carried.inc()
+        try:
+            yield
+        finally:
+            carried.dec()
+
+    def verdict(self, verdict: str, reason: str, lane: str | None) -> None:
+        """verdict: allow | deny."""
+        key = (verdict, reason, lane or UNDECIDED)
+        child = self._verdict_children.get(key)
+        if child is None:
+            child = self._verdict_children[key] = self._verdicts.labels(*key)
+        child.inc()
+
+    def bytes(self, direction: str, lane: str | None, number: int) -> None:
+        """Carried beyond those counted before. direction: up (to the server) | down (to the client)."""
+        key = (direction, lane or UNDECIDED)
+        child = self._bytes_children.get(key)
+        if child is None:
+            child = self._bytes_children[key] = self._bytes.labels(*key)
+        child.inc(number)
+
+    def finding(self, rule: str) -> None:
+        child = self._finding_children.get(rule)
+        if child is None:
+            child = self._finding_children[rule] = self._findings.labels(rule)
+        child.inc()
+
+    def decided(self, seconds: float) -> None:
+        self._decide.observe(seconds)
+
+    def record_lost(self, cause: str, number: int = 1) -> None:
+        """cause: one of LOST."""
+        self._lost.labels(cause).inc(number)
+
+    def record_summed_up(self, cause: str) -> None:
+        self._summed_up.labels(cause).inc()
+
+    def records_written(self, number: int) -> None:
+        self._written.inc(number)
+
+    def watch_records(self, waiting: Callable[[], float], reserved: Callable[[], float]) -> None:
+        """Asked at each scrape, so that a record costs nothing."""
+        self._queue.set_function(waiting)
+        self._reserved.set_function(reserved)
+
+    def reloaded(self, *, ok: bool, digest: str) -> None:
+        """A policy came into force (the first one, too), or was refused: then `digest` is still that of the old one."""
+        self._reloads.labels("ok" if ok else "error").inc()
+        self._policy.info({"digest": digest})
+        if ok:
+            self._reloaded.set_to_current_time()
+
+    def unsafe_addresses(self, networks: int) -> None:
+        self._unsafe.set(networks)
+
+    def exposition(self) -> bytes:
+        """The Prometheus text format, version 0.0.4."""
+        return generate_latest(self.registry)
+
+    async def watch_loop_lag(self, every_s: float = 0.1) -> None:
+        """Measures until cancelled: how late the loop comes back from a sleep."""
+        loop = asyncio.get_running_loop()
+        while True:
+            asked = loop.time() + every_s
+            await asyncio.sleep(every_s)
+            self._lag.observe(max(0.0, loop.time() - asked))
+
+
+LOST = ("queue-full", "shutdown", "abandoned", "closed", "build")
+"""Why a record is in no file; docs/metrics.md explains each."""
