@@ -31,6 +31,7 @@ class _Judgement(NamedTuple):
     private: str | None
 
 
+_UNREGISTERED = "not globally reachable (IANA)"  # not in our tables, but in those of this Python
 _PASSES = _Judgement(None, None)
 
 
@@ -89,18 +90,21 @@ class Guard:
         if self._lifted[6].why(value) is not None:
             return _PASSES
         hard, private = self._hard[6].why(value), self._private[6].why(value)
-        for inner in embedded(value):
-            inside = self._face(inner)  # not lifted: unsafe_allow is for addresses as they are
-            hard = (inside.hard and f"{inside.hard} inside of IPv6") or hard  # "metadata" says more than "IPv4-mapped"
-            private = private or (inside.private and f"{inside.private} inside of IPv6")
+        inside = [
+            self._face(inner) for inner in embedded(value)
+        ]  # not lifted: unsafe_allow is for addresses as they are
+        if whys := [face.hard for face in inside if face.hard]:
+            # Of several readings the one that tells most: metadata inside of Teredo is an attack, a stray 255.x is not.
+            hard = f"{next((why for why in whys if why.startswith('metadata')), whys[0])}, inside of IPv6"
+        private = private or next((f"{face.private}, inside of IPv6" for face in inside if face.private), None)
         if hard is None and private is None and not IPv6Address(value).is_global:
-            hard = "not globally reachable (IANA)"
+            hard = _UNREGISTERED
         return _Judgement(hard, private)
 
     def _face(self, value: int) -> _Judgement:
         hard, private = self._hard[4].why(value), self._private[4].why(value)
         if hard is None and private is None and not IPv4Address(value).is_global:
-            hard = "not globally reachable (IANA)"  # a registration newer than our table, known to this Python
+            hard = _UNREGISTERED
         return _Judgement(hard, private)
 
 

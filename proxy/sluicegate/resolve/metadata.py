@@ -36,9 +36,10 @@ _SUFFIXES = {
 }
 
 # Public services that answer any name below them with the address that is written in it.
-_MIRRORS = ("nip.io", "sslip.io", "xip.io", "traefik.me", "local-ip.co", "local-ip.sh", "backname.io")
+_MIRRORS = (".nip.io", ".sslip.io", ".xip.io", ".traefik.me", ".local-ip.co", ".local-ip.sh", ".backname.io")
 
-_DECIMAL = re.compile(r"(?<![0-9])(\d{1,3})[.-](\d{1,3})[.-](\d{1,3})[.-](\d{1,3})(?![0-9])", re.ASCII)
+# Looked ahead for, so that matches may overlap: which four of five numbers count is the mirror's choice.
+_DECIMAL = re.compile(r"(?<![0-9])(?=(\d{1,3})[.-](\d{1,3})[.-](\d{1,3})[.-](\d{1,3})(?![0-9]))", re.ASCII)
 _HEXADECIMAL = re.compile(r"(?<![0-9a-z])([0-9a-f]{8})(?![0-9a-z])", re.ASCII)
 _COLONS_AS_HYPHENS = re.compile(r"(?<![0-9a-z-])[0-9a-f]{0,4}(?:-[0-9a-f]{0,4}){2,7}(?![0-9a-z-])", re.ASCII)
 
@@ -61,9 +62,9 @@ def mirrored(name: HostName) -> Iterator[Address]:
 
     All readings: 169-254-169-254, 169.254.169.254, a9fea9fe and fe80--1 (sslip.io writes IPv6 with hyphens).
     """
-    prefix = next((name.ascii[: -len(mirror)] for mirror in _MIRRORS if name.ascii.endswith("." + mirror)), None)
-    if prefix is None:
+    if not name.ascii.endswith(_MIRRORS):
         return
+    prefix = name.ascii.rsplit(".", 2)[0]
     for octets in _DECIMAL.findall(prefix):
         if all(int(octet) < 256 for octet in octets):
             yield IPv4Address(bytes(int(octet) for octet in octets))

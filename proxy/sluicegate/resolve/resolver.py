@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address
+from pathlib import Path
 
 import dns.asyncquery
 import dns.exception
-import dns.resolver
 
 from sluicegate import settings as configuration
 from sluicegate.facts import Address, Endpoint
@@ -20,6 +21,7 @@ from sluicegate.resolve import answers
 from sluicegate.resolve.answers import Found, Nothing
 from sluicegate.resolve.cache import Cache
 
+_RESOLV_CONF = Path("/etc/resolv.conf")
 _MOST_ADDRESSES = 64
 _MOST_LOOKUPS = 1000  # names under way at once; each holds two sockets
 _CACHED_NAMES = 10_000
@@ -175,9 +177,15 @@ def _within(ttl: float, bounds: tuple[float, float]) -> float:
 
 def _system_servers() -> tuple[Endpoint, ...]:
     """The nameservers of /etc/resolv.conf, and of it nothing else: no search list, no ndots. Empty if there are none."""
-    reader = dns.resolver.Resolver(configure=False)
     try:
-        reader.read_resolv_conf("/etc/resolv.conf")
-    except dns.exception.DNSException:
+        lines = _RESOLV_CONF.read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
         return ()
-    return tuple(Endpoint(ip_address(str(server)), 53) for server in reader.nameservers)
+    words = [line.split() for line in lines]
+    return tuple(server for word in words if word[:1] == ["nameserver"] for server in _servers_in(word[1:2]))
+
+
+def _servers_in(texts: list[str]) -> Iterator[Endpoint]:
+    for text in texts:
+        with contextlib.suppress(ValueError):  # as the C library: what is no address is passed over
+            yield Endpoint(ip_address(text), 53)
