@@ -10,8 +10,8 @@ from sluicegate import documents
 from sluicegate.dlp.engine import Engine
 from sluicegate.documents import Node
 from sluicegate.errors import ConfigError, ConfigErrors
-from sluicegate.facts import Ask, ListHit
-from sluicegate.lists.load import Lists
+from sluicegate.facts import Address, Ask, ListHit
+from sluicegate.lists.catalogue import Lists
 from sluicegate.lists.load import load as load_lists
 from sluicegate.names import HostName
 from sluicegate.policy.decide import decide
@@ -48,11 +48,15 @@ class Snapshot:
             hits += self.lists.name_hits(ask.name)
         for alias in aliases:
             hits += self.lists.name_hits(alias)
-        addresses = {ask.resolved, ask.name and ask.name.address, ask.destination and ask.destination.address}
-        for address in addresses:
-            if address is not None:
-                hits += self.lists.address_hits(address)
+        for address in _addresses(ask):
+            hits += self.lists.address_hits(address)
         return hits
+
+
+def _addresses(ask: Ask) -> set[Address]:
+    literal = ask.name.address if ask.name is not None else None
+    asked = ask.destination.address if ask.destination is not None else None
+    return {address for address in (ask.resolved, literal, asked) if address is not None}
 
 
 def load(settings: Settings, guard: Guard, engine: Engine) -> Snapshot:

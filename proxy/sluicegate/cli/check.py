@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from pathlib import Path
 
 import click
@@ -28,7 +29,7 @@ def command(config: Path | None, as_json: bool) -> None:  # noqa: FBT001 - click
     settings = load_settings(config)
     warnings = warnings_of(settings)
     try:
-        snapshot = load_snapshot(settings, key=b"check")
+        snapshot = load_snapshot(settings, key=secrets.token_bytes(32))
     except ConfigError as error:
         _invalid(error, warnings, as_json=as_json)
         raise SystemExit(NO) from None

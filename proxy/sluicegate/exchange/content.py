@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sluicegate.dlp.engine import Body, Engine
+from sluicegate.dlp.body import Body
+from sluicegate.dlp.engine import Engine
 from sluicegate.exchange.grpc import BadFlag, Message, Messages, TooLarge
 from sluicegate.exchange.heads import Headers, RequestHead
 from sluicegate.exchange.hold import Hold
@@ -55,14 +56,9 @@ class Content:
     def head(self, head: RequestHead) -> None:
         """Scans target and fields, all of them at once first: nearly every head is clean."""
         joined = b"\n".join((head.target, *(key + b": " + value for key, value in head.headers)))
-        suspects = self._scan.field("head", joined)
         self._seen = True
-        if not suspects and b"%" not in head.target:
-            return
-        found = [*self._scan.field("url", head.target), *self._fields(head.headers)]
-        if not found and suspects:
-            found = list(suspects)  # it stands across two fields
-        self._note(found)
+        if b"%" in head.target or self._scan.suspects(joined):
+            self._note((*self._scan.field("url", head.target), *self._fields(head.headers)))
 
     def begin(self, head: RequestHead) -> None:
         """Chooses how the body is read: as gRPC messages, or as one stream of bytes."""

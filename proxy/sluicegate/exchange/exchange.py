@@ -6,7 +6,6 @@ fault inside is Deny CRASH. Exactly one record is written, by close().
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -34,8 +33,7 @@ def _total[**P](
 ) -> Callable[Concatenate[Exchange, P], Verdict]:
     """Makes a step total: Stop is its Deny, any other exception Deny CRASH; after a Deny nothing runs any more."""
 
-    @functools.wraps(step)
-    def run(self: Exchange, *args: P.args, **kwargs: P.kwargs) -> Verdict:
+    def run(self: Exchange, /, *args: P.args, **kwargs: P.kwargs) -> Verdict:
         if self._refused:
             return self.verdict
         try:
@@ -59,7 +57,7 @@ class Exchange:
         self._connection = connection
         self._gate = gate
         self._snapshot = gate.snapshot  # one policy for the whole of a request
-        self._slot = gate.journal.reserve()
+        self._slot = gate.journal.reserve(connection.identity)
         self._content: Content | None = None
         self._target: Target | None = None
         self._head: RequestHead | None = None

@@ -98,7 +98,7 @@ class Note:
             made = self._record(verdict)
         except Exception as error:  # noqa: BLE001 - a record that cannot be made is a lost record, and is counted as one
             _log.error("record lost", error=type(error).__name__)
-            metrics.record_lost("build")
+            metrics.record_lost("abandoned")
             if slot is not None:
                 slot.release()
             return
@@ -107,6 +107,8 @@ class Note:
             metrics.decided(self._decide_us / 1e6)
         metrics.bytes("up", lane, self.bytes_up)
         metrics.bytes("down", lane, self.bytes_down)
+        for finding in self.findings:
+            metrics.finding(finding.rule)
         if slot is not None:
             slot.write(made)
         else:

@@ -106,7 +106,7 @@ class Life:
             return None
         checks = {
             "listening": lambda: None if self._listening else "the listeners are not open",
-            "records": lambda: None if self._parts.gate.journal.healthy else "records cannot be written",
+            "records": lambda: self._parts.gate.journal.trouble,
         }  # a refused reload is no reason to be unready: the old policy is in force, and a metric tells
         return await http.serve(endpoint, self._parts.gate.metrics, checks)
 
@@ -130,6 +130,7 @@ class Life:
         self._parts.gate.metrics.unsafe_addresses(len(self._parts.settings.upstream.unsafe_allow_addresses))
         listening = [f"{name[0]}:{name[1]}" for name in (sock.getsockname() for sock in sockets)]
         policy = self._parts.gate.snapshot.policy
+        self._parts.gate.metrics.reloaded(ok=True, digest=policy.digest)
         _log.info("ready", listening=listening, policies=policy.objects, rules=policy.rules, digest=policy.digest)
 
 

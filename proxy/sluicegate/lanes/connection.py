@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 import ssl
-import struct
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from ipaddress import ip_address
 
 import structlog
 
@@ -18,8 +15,8 @@ from sluicegate.exchange import Connection, Gate
 from sluicegate.exchange.note import Note
 from sluicegate.facts import Ask, Endpoint, Hello, Lane, Protocol, Unknown, Wire
 from sluicegate.identity.table import Table
-from sluicegate.lanes import explicit
-from sluicegate.lanes.original import DirectConnection, original_destination
+from sluicegate.lanes import explicit, reset
+from sluicegate.lanes.original import DirectConnection, endpoint, original_destination
 from sluicegate.lanes.peek import BadHello, HelloTimeout, HelloTooLarge, PeerGone, peek
 from sluicegate.lanes.refuse import answer, refuse
 from sluicegate.lanes.spliced import Spliced
@@ -88,7 +85,7 @@ class Reception:
     async def _receive(self, sock: socket.socket, way: Callable[[socket.socket, Connection], Awaitable[None]]) -> None:
         with sock:
             try:
-                source = _endpoint(sock.getpeername())
+                source = endpoint(sock.getpeername())
             except OSError:
                 return  # gone before it was looked at
             identity = self._identities.lookup(source.address)
@@ -122,7 +119,7 @@ class Reception:
         hello = await self._hello(sock, connection)
         name = hello.sni
         if name is None and hello.wire is Wire.TLS:
-            name = HostName.of(destination.address)
+            name = HostName(str(destination.address), destination.address)
         await self._decided(sock, replace(connection, hello=hello, name=name, tls=hello.wire is Wire.TLS))
 
     async def _explicit(self, sock: socket.socket, connection: Connection) -> None:
@@ -165,7 +162,7 @@ class Reception:
         try:
             note.status = await answer(sock, deny, note.id)
         finally:
-            note.write(deny, self._gate, self._gate.journal.reserve())
+            note.write(deny, self._gate, self._gate.journal.reserve(connection.identity))
 
     async def _hello(self, sock: socket.socket, connection: Connection) -> Hello:
         limits = self._gate.limits
@@ -194,9 +191,7 @@ class Reception:
                 await self._http(sock, connection)  # each request names its host, and is refused by it
             case Deny():
                 await self._refuse(sock, connection, verdict)
-            case Permit() if verdict.inspect is Inspect.SNI or (
-                wire not in _HTTP_WIRES and verdict.reason is Reason.DEFAULT_AUDIT
-            ):
+            case Permit(inspect=Inspect.SNI):
                 await self._splice(sock, connection, ask)
             case Permit() if wire in _HTTP_WIRES:
                 await self._http(sock, connection)
@@ -223,7 +218,7 @@ class Reception:
                 refused = await refuse(sock, connection.hello, deny, incident=note.id, tls=self._leaf_for(connection))
                 note.status = refused.status
             finally:
-                note.write(deny, self._gate, self._gate.journal.reserve())
+                note.write(deny, self._gate, self._gate.journal.reserve(connection.identity))
 
     def _leaf_for(self, connection: Connection) -> Callable[[], Awaitable[ssl.SSLContext]] | None:
         name = connection.name
@@ -231,9 +226,8 @@ class Reception:
 
     def _reset(self, sock: socket.socket, connection: Connection, deny: Deny) -> None:
         """Ends the connection so that the client knows at once, and records why."""
-        with contextlib.suppress(OSError):
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        Note(connection).write(deny, self._gate, self._gate.journal.reserve())
+        reset.arm(sock)
+        Note(connection).write(deny, self._gate, self._gate.journal.reserve(connection.identity))
 
 
 def _ask(connection: Connection, protocols: frozenset[Protocol]) -> Ask:
@@ -246,10 +240,3 @@ def _ask(connection: Connection, protocols: frozenset[Protocol]) -> Ask:
         protocols=protocols,
         ech=connection.hello.ech,
     )
-
-
-def _endpoint(name: tuple[str, int] | tuple[str, int, int, int]) -> Endpoint:
-    address = ip_address(name[0].partition("%")[0])
-    if address.version == 6 and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
-    return Endpoint(address, name[1])

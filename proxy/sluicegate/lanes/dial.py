@@ -84,7 +84,9 @@ class Dialler:
             elif refusal is None:
                 refusal = verdict
         if not permitted:
-            raise DialRefused(refusal or Deny(Reason.RESOLVE_FAILED, built_in("dial"), f"{_shown(ask)} has no address"))
+            if refusal is None:
+                refusal = Deny(Reason.RESOLVE_FAILED, built_in("dial"), f"{_shown(ask)} has no address")
+            raise DialRefused(refusal)
         return permitted
 
 

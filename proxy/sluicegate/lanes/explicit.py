@@ -7,6 +7,7 @@ import re
 import socket
 from dataclasses import dataclass
 
+from sluicegate.lanes.waiting import readable
 from sluicegate.names import BadName, HostName, parse_authority
 
 _CONNECT = b"CONNECT "
@@ -62,11 +63,10 @@ def _check_hosts(fields: list[bytes], name: HostName) -> None:
 
 async def _read_head(sock: socket.socket, limit: int, timeout_s: float) -> bytes:
     # Peek, look for the end of the head, then read exactly so far: what follows belongs to the tunnel.
-    loop = asyncio.get_running_loop()
     head = b""
     async with asyncio.timeout(timeout_s):
         while True:
-            peeked = await _peek(loop, sock, limit)
+            peeked = await _peek(sock, limit)
             end = (head[-3:] + peeked).find(b"\r\n\r\n")
             size = len(peeked) if end < 0 else end + 4 - len(head[-3:])
             head += sock.recv(size)
@@ -76,22 +76,13 @@ async def _read_head(sock: socket.socket, limit: int, timeout_s: float) -> bytes
                 raise BadConnect(f"the head is larger than {limit} bytes")
 
 
-async def _peek(loop: asyncio.AbstractEventLoop, sock: socket.socket, limit: int) -> bytes:
+async def _peek(sock: socket.socket, limit: int) -> bytes:
     while True:
         try:
             peeked = sock.recv(limit, socket.MSG_PEEK)
         except BlockingIOError:
-            await _readable(loop, sock)
+            await readable(sock)
             continue
         if not peeked:
             raise BadConnect("the client closed the connection")
         return peeked
-
-
-async def _readable(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
-    ready = loop.create_future()
-    loop.add_reader(sock.fileno(), lambda: ready.done() or ready.set_result(None))
-    try:
-        await ready
-    finally:
-        loop.remove_reader(sock.fileno())

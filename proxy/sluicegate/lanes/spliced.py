@@ -9,6 +9,7 @@ from dataclasses import replace
 from sluicegate.exchange import Connection, DialRefused, Gate
 from sluicegate.exchange.note import Note
 from sluicegate.facts import Ask
+from sluicegate.lanes import reset
 from sluicegate.lanes.splice import splice
 from sluicegate.snapshot import Snapshot
 from sluicegate.verdict import Coverage, Deny, Inspect, Permit, Reason, Verdict, built_in
@@ -25,7 +26,7 @@ class Spliced:
 
     async def carry(self, client: socket.socket, ask: Ask) -> None:
         """Decides on `ask` (narrowed to what the connection is), then carries it to its end."""
-        slot = self._gate.journal.reserve()
+        slot = self._gate.journal.reserve(ask.identity)
         try:
             self._verdict = self._decide(ask) if slot is not None else _unrecordable()
             if isinstance(self._verdict, Permit):
@@ -37,7 +38,7 @@ class Spliced:
         finally:
             self._gate.live.discard(self)
             if isinstance(self._verdict, Deny):
-                _abort(client)
+                reset.arm(client)
             self._note.write(self._verdict, self._gate, slot)
 
     def recheck(self, snapshot: Snapshot) -> None:
@@ -66,18 +67,14 @@ class Spliced:
             try:
                 self._note.bytes_up, self._note.bytes_down = await self._task
             except asyncio.CancelledError:
-                _abort(upstream)
+                reset.arm(upstream)
                 if isinstance(self._verdict, Permit):
                     raise  # not a reload: the gateway is stopping
 
 
 def _only_spliced(verdict: Verdict) -> Verdict:
     """A Permit that asks for decryption is none for a connection that was not decrypted."""
-    if (
-        isinstance(verdict, Permit)
-        and verdict.inspect is not Inspect.SNI
-        and verdict.reason is not Reason.DEFAULT_AUDIT
-    ):
+    if isinstance(verdict, Permit) and verdict.inspect is not Inspect.SNI:
         return Deny(Reason.NOT_HTTP, verdict.source, "the policy wants this inspected, and it cannot be")
     return verdict
 
@@ -86,11 +83,3 @@ def _unrecordable() -> Deny:
     return Deny(
         Reason.RECORDS_FULL, built_in("records"), "verdicts cannot be recorded now, and nothing passes unrecorded"
     )
-
-
-def _abort(sock: socket.socket) -> None:
-    """Makes the close a reset: the peer must not take it for a clean end."""
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
-    except OSError:
-        return
