@@ -17,6 +17,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.x509.oid import NameOID
 
 from sluicegate import settings
@@ -59,6 +60,13 @@ class Authority:
         """The certificate of a builder that has everything but its issuer."""
         return profile.sign(draft.issuer_name(self.issuer.subject), self._key)
 
+    def derive(self, purpose: bytes) -> bytes:
+        """32 secret bytes for one purpose, the same at every gateway of this CA (HKDF, RFC 5869)."""
+        secret = self._key.private_bytes(
+            serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        return HKDF(hashes.SHA256(), length=32, salt=None, info=purpose).derive(secret)
+
 
 def create(cert: Path, key: Path, *, name: str = "Sluicegate CA", days: int = 3650) -> x509.Certificate:
     """Makes a P-256 root CA: its key (PKCS #8, mode 0600) and its certificate (0644), in folders made where missing.
@@ -92,10 +100,9 @@ def _write(path: Path, data: bytes, mode: int) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         files.write_new(path, data, mode)
         return
-    except FileExistsError:
-        fault = _exists(path)
     except OSError as error:
-        fault = ConfigError(str(path), "", f"cannot be written: {error.strerror}")
+        meanwhile = os.path.lexists(path)
+        fault = _exists(path) if meanwhile else ConfigError(str(path), "", f"cannot be written: {error.strerror}")
     del data  # so that no traceback with locals can show it
     raise fault
 

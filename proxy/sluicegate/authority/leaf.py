@@ -14,9 +14,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from OpenSSL import SSL
 
+from sluicegate.authority import profile
 from sluicegate.names import HostName
-
-_PEM = serialization.Encoding.PEM
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,7 +35,7 @@ class Leaf:
     @property
     def pem(self) -> bytes:
         """The certificate and its chain; never the key."""
-        return b"".join(cert.public_bytes(_PEM) for cert in (self.cert, *self.chain))
+        return profile.pem((self.cert, *self.chain))
 
     def equip_openssl(self, context: SSL.Context) -> None:
         """Gives a pyOpenSSL server context this certificate and its key."""
@@ -57,7 +56,9 @@ class Leaf:
             _write(
                 descriptor,
                 # Not bound to a name, so that no traceback with locals can show it.
-                self._key.private_bytes(_PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()),
+                self._key.private_bytes(
+                    serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+                ),
             )
             context.load_cert_chain(f"/proc/self/fd/{descriptor}")
 

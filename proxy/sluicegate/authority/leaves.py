@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
@@ -33,10 +34,10 @@ class Leaves:
     one signs a certificate now and then, not every handshake, and stays out of every TLS context.
     """
 
-    def __init__(self, authority: Authority, *, capacity: int = 10_000, validity: timedelta = VALIDITY) -> None:
+    def __init__(self, authority: Authority, *, capacity: int = 10_000, clock: Callable[[], float] = time.time) -> None:
         self._authority = authority
         self._capacity = capacity
-        self._validity = validity
+        self._clock = clock
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._kept: OrderedDict[HostName, Leaf] = OrderedDict()
         self._minting: dict[HostName, Future[Leaf]] = {}
@@ -75,7 +76,7 @@ class Leaves:
     def _claim(self, name: HostName) -> tuple[Leaf | Future[Leaf], bool]:
         """The leaf, or the future of it and whether the caller is the one to fill it."""
         with self._lock:
-            if (kept := self._kept.get(name)) is not None and time.time() < kept.renew_at:
+            if (kept := self._kept.get(name)) is not None and self._clock() < kept.renew_at:
                 self._kept.move_to_end(name)
                 return kept, False
             if (running := self._minting.get(name)) is not None:
@@ -107,11 +108,11 @@ class Leaves:
             begun.set_exception(outcome)
 
     def _mint(self, name: HostName) -> Leaf:
-        now = datetime.now(UTC).replace(microsecond=0)
-        ends = min(now + self._validity, self._authority.ends)
+        now = datetime.fromtimestamp(int(self._clock()), UTC)
+        ends = min(now + VALIDITY, self._authority.ends)
         if ends <= now:
             raise CannotMint(f"the CA expired on {ends:%Y-%m-%d}: rotate it")
-        draft = profile.leaf(name, self._key.public_key(), self._authority.issuer, ends)
+        draft = profile.leaf(name, self._key.public_key(), self._authority.issuer, now, ends)
         # Near the CA's own end a renewal would gain nothing.
-        renewed = ends if ends == self._authority.ends else now + self._validity * _RENEW
+        renewed = ends if ends == self._authority.ends else now + VALIDITY * _RENEW
         return Leaf(name, self._authority.sign(draft), self._authority.sent, renewed.timestamp(), self._key)

@@ -7,11 +7,12 @@ VERIFY_X509_STRICT and the browsers refuse.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
@@ -31,7 +32,7 @@ _USAGES: Final = (
 
 def root(subject: x509.Name, key: ec.EllipticCurvePrivateKey, validity: timedelta) -> x509.Certificate:
     """A self-signed CA that can issue leaves and nothing else (path length 0)."""
-    now = _now()
+    now = datetime.now(UTC).replace(microsecond=0)
     draft = (
         x509.CertificateBuilder()
         .subject_name(subject)
@@ -48,16 +49,16 @@ def root(subject: x509.Name, key: ec.EllipticCurvePrivateKey, validity: timedelt
 
 
 def leaf(
-    name: HostName, public: ec.EllipticCurvePublicKey, issuer: x509.Certificate, ends: datetime
+    name: HostName, public: ec.EllipticCurvePublicKey, issuer: x509.Certificate, begins: datetime, ends: datetime
 ) -> x509.CertificateBuilder:
-    """A server certificate for this one name, without issuer name and signature. ends: the latest not_after."""
+    """A server certificate for this one name, without issuer name and signature."""
     subject = _subject(name)
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
         .public_key(public)
         .serial_number(_serial())
-        .not_valid_before(max(_now() - SKEW, issuer.not_valid_before_utc))
+        .not_valid_before(max(begins - SKEW, issuer.not_valid_before_utc))
         .not_valid_after(ends)
         # RFC 5280, 4.2.1.6: with an empty subject the alternative name is critical.
         .add_extension(x509.SubjectAlternativeName([_general(name)]), critical=not list(subject))
@@ -70,6 +71,10 @@ def leaf(
 
 def sign(draft: x509.CertificateBuilder, key: SigningKey) -> x509.Certificate:
     return draft.sign(key, _hash(key))
+
+
+def pem(certs: Iterable[x509.Certificate]) -> bytes:
+    return b"".join(cert.public_bytes(serialization.Encoding.PEM) for cert in certs)
 
 
 def extension[E: x509.ExtensionType](cert: x509.Certificate, kind: type[E]) -> x509.Extension[E] | None:
@@ -91,10 +96,6 @@ def not_strict(cert: x509.Certificate) -> str:
     }
     missing = [what for what, lacks in lacking.items() if lacks]
     return "lacks " + " and ".join(missing) if missing else ""
-
-
-def _now() -> datetime:
-    return datetime.now(UTC).replace(microsecond=0)
 
 
 def _serial() -> int:

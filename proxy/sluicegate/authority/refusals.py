@@ -35,10 +35,7 @@ _SENTENCES: Final = {  # by X509_V_ERR number (x509_vfy.h); they have not change
 
 def why_untrusted(failed: SSL.Connection | ssl.SSLCertVerificationError, name: HostName) -> str | None:
     """The sentence for a handshake that failed; None where the certificate was not the reason."""
-    if isinstance(failed, ssl.SSLCertVerificationError):
-        code = failed.verify_code
-    else:
-        code = bindings.verify_code(failed)
+    code = failed.verify_code if isinstance(failed, ssl.SSLCertVerificationError) else bindings.verify_code(failed)
     if code == 0:
         return None
     sentence = _SENTENCES.get(code)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import ssl
+import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,11 +14,11 @@ from typing import Final
 
 import certifi
 from cryptography import x509
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.utils import CryptographyDeprecationWarning
 from OpenSSL import SSL, crypto
 
-from sluicegate.authority import bindings
+from sluicegate.authority import bindings, profile
 from sluicegate.authority.ca import read_certificates
 from sluicegate.errors import ConfigError
 from sluicegate.names import HostName
@@ -25,6 +28,7 @@ OLDEST_CERTIFI: Final = (2026, 10, 18)
 """Older ones hold roots that browsers have thrown out since."""
 CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:ECDHE+AES"
 """For TLS 1.2: forward secret; CBC last, for servers that are old but not broken."""
+_BLOCK: Final = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 _SYSTEM: Final = (
     "/etc/ssl/certs/ca-certificates.crt",  # Debian, Alpine, distroless
     "/etc/pki/tls/certs/ca-bundle.crt",  # Fedora, Red Hat
@@ -47,8 +51,8 @@ class Trust:
         found = {root.fingerprint(SHA256()): root for source in sources for root in roots_of(source)}
         if not found:
             raise ConfigError(PLACE, "", "trusts nobody: name certifi, system or a PEM file")
-        warnings = _old_certifi(certifi.__version__) if "certifi" in sources else ()
-        return cls(tuple(found.values()), tuple(sources), warnings)
+        doubts = _old_certifi(certifi.__version__) if "certifi" in sources else ()
+        return cls(tuple(found.values()), tuple(sources), doubts)
 
     def openssl_context(self) -> SSL.Context:
         """The one pyOpenSSL client context (20 ms to make, 650 KB). Names are checked per connection: openssl_connection."""
@@ -82,7 +86,7 @@ class Trust:
         context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
         context.set_ciphers(CIPHERS)
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | ssl.VERIFY_X509_TRUSTED_FIRST
-        context.load_verify_locations(cadata=pem(self.roots).decode())
+        context.load_verify_locations(cadata=profile.pem(self.roots).decode())
         return context
 
 
@@ -101,9 +105,9 @@ def openssl_connection(trust: Trust, name: HostName, alpn: Sequence[bytes] = ())
 def roots_of(source: str) -> tuple[x509.Certificate, ...]:
     """The certificates that one entry of upstream.trust stands for. Raises ConfigError."""
     if source == "certifi":
-        return read_certificates(Path(certifi.where()))
+        return _public_roots(Path(certifi.where()))
     if source == "system":
-        return read_certificates(_system_file())
+        return _public_roots(_system_file())
     if not Path(source).exists():
         raise ConfigError(PLACE, source, "does not exist: name a PEM file, or write certifi or system")
     try:
@@ -112,8 +116,20 @@ def roots_of(source: str) -> tuple[x509.Certificate, ...]:
         raise ConfigError(PLACE, source, error.fix) from None
 
 
-def pem(certs: Sequence[x509.Certificate]) -> bytes:
-    return b"".join(cert.public_bytes(serialization.Encoding.PEM) for cert in certs)
+def _public_roots(path: Path) -> tuple[x509.Certificate, ...]:
+    """All that can be read of a public bundle. An oddity in one of its roots means one root less, not none at all."""
+    found = []
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(PLACE, path, f"cannot be read: {error.strerror}") from None
+    with warnings.catch_warnings():
+        # One root of 2000 has serial number 0, which cryptography announces to refuse some day.
+        warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+        for block in _BLOCK.findall(text):
+            with suppress(ValueError):
+                found.append(x509.load_pem_x509_certificate(block))
+    return tuple(found)
 
 
 def _system_file() -> Path:

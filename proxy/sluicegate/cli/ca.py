@@ -12,7 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from sluicegate import settings
-from sluicegate.authority import ca, files, trust
+from sluicegate.authority import ca, files, profile, trust
 from sluicegate.cli.options import NO, config_option, fail, json_option, load_settings, print_json
 from sluicegate.errors import ConfigError
 
@@ -27,7 +27,7 @@ def command() -> None:
 @click.option("--name", default="Sluicegate CA", show_default=True, help="The CA's common name.")
 @click.option("--days", type=click.IntRange(1, 7300), default=3650, show_default=True, help="How long it is valid.")
 def init(config: Path | None, name: str, days: int) -> None:
-    r"""Make a new CA, where `authority:` of gateway.yaml says. Never overwrites one.
+    """Make a new CA, where `authority:` of gateway.yaml says. Never overwrites one.
 
     \b
     Examples:
@@ -51,7 +51,7 @@ def init(config: Path | None, name: str, days: int) -> None:
 @config_option
 @json_option
 def show(config: Path | None, as_json: bool) -> None:  # noqa: FBT001 - click passes it by name
-    r"""Show the CA, and whether it can be used. Exit status 1 if not.
+    """Show the CA, and whether it can be used. Exit status 1 if not.
 
     \b
     Examples:
@@ -75,7 +75,7 @@ def show(config: Path | None, as_json: bool) -> None:  # noqa: FBT001 - click pa
     "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write a file instead, in one step."
 )
 def bundle(config: Path | None, with_system: bool, with_certifi: bool, output: Path | None) -> None:  # noqa: FBT001 - as above
-    r"""Print the CA certificate, for clients to trust; never the key.
+    """Print the CA certificate, for clients to trust; never the key.
 
     With the public roots it can stand in for a client's whole trust store: SSL_CERT_FILE, REQUESTS_CA_BUNDLE,
     CURL_CA_BUNDLE, GIT_SSL_CAINFO, AWS_CA_BUNDLE. For NODE_EXTRA_CA_CERTS leave them out.
@@ -90,7 +90,7 @@ def bundle(config: Path | None, with_system: bool, with_certifi: bool, output: P
         certs = [*ca.read_certificates(load_settings(config).authority.cert), *_roots(asked)]
     except ConfigError as error:
         fail(error, NO)
-    text = trust.pem(list(dict.fromkeys(certs)))
+    text = profile.pem(dict.fromkeys(certs))
     if output is None:
         sys.stdout.write(text.decode())
         return
