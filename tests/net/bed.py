@@ -145,6 +145,11 @@ class Bed:
             run(f"ip -n {self.gate.name} {family} rule add fwmark 0x5c lookup 92")
             run(f"ip -n {self.gate.name} {family} route add local default dev lo table 92")
 
+    def tproxy_routes_off(self) -> None:
+        for family in ("-4", "-6"):
+            run(f"ip -n {self.gate.name} {family} rule del fwmark 0x5c lookup 92")
+            run(f"ip -n {self.gate.name} {family} route del local default dev lo table 92")
+
     def curl(self, *args: str, timeout: float = 20) -> subprocess.CompletedProcess[str]:
         """curl as the pod, trusting the cluster CA; stdout ends with the status on a line of its own."""
         ca = str(self.folder / "ca.pem")

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
+
 from net.bed import Bed, Gateway
 
 _NEEDED = ("ip", "nft", "nginx", "tcpdump", "curl", "openssl")
