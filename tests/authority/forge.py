@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -17,7 +20,7 @@ DAY = timedelta(days=1)
 PEM = serialization.Encoding.PEM
 
 
-def key(kind="p256"):
+def key(kind: str = "p256"):
     match kind:
         case "p256":
             return ec.generate_private_key(ec.SECP256R1())
@@ -35,12 +38,22 @@ def key(kind="p256"):
             return rsa.generate_private_key(65537, 2048)
 
 
-def key_pem(private, passphrase=None):
+def key_pem(private: Any, passphrase: bytes | None = None):
     how = serialization.BestAvailableEncryption(passphrase) if passphrase else serialization.NoEncryption()
     return private.private_bytes(PEM, serialization.PrivateFormat.PKCS8, how)
 
 
-def ca(private, name="Test CA", by=None, *, begins=-DAY, ends=365 * DAY, is_ca=True, usage=True, bare=False):
+def ca(
+    private: Any,
+    name: str = "Test CA",
+    by: Any = None,
+    *,
+    begins: timedelta = -DAY,
+    ends: timedelta = 365 * DAY,
+    is_ca: bool = True,
+    usage: bool = True,
+    bare: bool = False,
+):
     """by: (certificate, key) of the issuer; bare: without key usage and identifiers."""
     issuer, signer = by or (None, private)
     draft = _draft(private, name, issuer, begins, ends)
@@ -62,7 +75,16 @@ def ca(private, name="Test CA", by=None, *, begins=-DAY, ends=365 * DAY, is_ca=T
     return draft.sign(signer, _hash(signer))
 
 
-def server(private, names, by=None, *, begins=-DAY, ends=30 * DAY, cn="server", usage=ExtendedKeyUsageOID.SERVER_AUTH):
+def server(
+    private: Any,
+    names: Sequence[str],
+    by: Any = None,
+    *,
+    begins: timedelta = -DAY,
+    ends: timedelta = 30 * DAY,
+    cn: str = "server",
+    usage: x509.ObjectIdentifier = ExtendedKeyUsageOID.SERVER_AUTH,
+):
     """names: DNS names and addresses of the alternative name; none at all leaves the common name only."""
     issuer, signer = by or (None, private)
     draft = _draft(private, cn, issuer, begins, ends)
@@ -72,7 +94,7 @@ def server(private, names, by=None, *, begins=-DAY, ends=30 * DAY, cn="server", 
     return draft.sign(signer, _hash(signer))
 
 
-def _draft(private, name, issuer, begins, ends):
+def _draft(private: Any, name: str, issuer: Any, begins: timedelta, ends: timedelta):
     now = datetime.now(UTC)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     return (
@@ -86,25 +108,25 @@ def _draft(private, name, issuer, begins, ends):
     )
 
 
-def _general(name):
+def _general(name: str):
     try:
         return x509.IPAddress(ip_address(name))
     except ValueError:
         return x509.DNSName(name)
 
 
-def _hash(signer):
+def _hash(signer: Any):
     return None if isinstance(signer, ed25519.Ed25519PrivateKey) else hashes.SHA256()
 
 
-def write(path: Path, *parts) -> Path:
+def write(path: Path, *parts: Any) -> Path:
     """Certificates, keys and raw bytes, one after the other in PEM, mode 0600."""
     path.write_bytes(b"".join(part if isinstance(part, bytes) else part.public_bytes(PEM) for part in parts))
     path.chmod(0o600)
     return path
 
 
-def openssl_server(private, *certs) -> SSL.Connection:
+def openssl_server(private: Any, *certs: Any) -> SSL.Connection:
     context = SSL.Context(SSL.TLS_SERVER_METHOD)
     context.use_certificate(certs[0])
     for cert in certs[1:]:
@@ -126,7 +148,7 @@ def shake(client: SSL.Connection, server_end: SSL.Connection) -> None:
     raise AssertionError("the handshake does not end")
 
 
-def _step(end):
+def _step(end: SSL.Connection):
     try:
         end.do_handshake()
     except SSL.WantReadError:
@@ -134,11 +156,9 @@ def _step(end):
     return True
 
 
-def _carry(source, sink):
-    try:
+def _carry(source: SSL.Connection, sink: SSL.Connection):
+    with suppress(SSL.WantReadError):
         sink.bio_write(source.bio_read(1 << 16))
-    except SSL.WantReadError:
-        pass
 
 
 def strict_client(*roots: x509.Certificate) -> ssl.SSLContext:
@@ -158,12 +178,13 @@ def shake_stdlib(client: ssl.SSLContext, server_side: ssl.SSLContext, name: str)
         server_side.wrap_bio(up, down, server_side=True),
     )
     for _ in range(8):
-        if all([_step_stdlib(end) for end in ends]):
+        done = [_step_stdlib(end) for end in ends]
+        if all(done):
             return ends
     raise AssertionError("the handshake does not end")
 
 
-def _step_stdlib(end):
+def _step_stdlib(end: ssl.SSLObject):
     try:
         end.do_handshake()
     except ssl.SSLWantReadError:

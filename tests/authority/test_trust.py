@@ -5,11 +5,14 @@ from __future__ import annotations
 import socket
 import ssl
 import subprocess
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import certifi
 import pytest
+from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from OpenSSL import SSL
 
@@ -28,7 +31,7 @@ EXPIRED = "the certificate of origin.example, or of its issuer, has expired"
 class Origin:
     """A root that is trusted, an intermediate of it, and a key for servers."""
 
-    def __init__(self, folder):
+    def __init__(self, folder: Path) -> None:
         self.top, self.middle, self.key = forge.key(), forge.key(), forge.key()
         self.root = forge.ca(self.top, "Root")
         self.by_root = (self.root, self.top)
@@ -36,16 +39,16 @@ class Origin:
         self.by_below = (self.below, self.middle)
         self.trust = Trust.load([str(forge.write(folder / "root.pem", self.root))])
 
-    def server(self, *names, by=None, **options):
+    def server(self, *names: Any, by: Any = None, **options: Any):
         return forge.server(self.key, names, by or self.by_root, **options)
 
 
 @pytest.fixture(scope="module")
-def origin(tmp_path_factory):
+def origin(tmp_path_factory: pytest.TempPathFactory):
     return Origin(tmp_path_factory.mktemp("origin"))
 
 
-def openssl_refusal(believer, key, certs, host=HOST):
+def openssl_refusal(believer: Trust, key: Any, certs: Sequence[x509.Certificate], host: HostName = HOST):
     """The sentence; None where the server was believed."""
     client = trust.openssl_connection(believer, host, [b"http/1.1"])
     try:
@@ -55,7 +58,7 @@ def openssl_refusal(believer, key, certs, host=HOST):
     return None
 
 
-def stdlib_refusal(believer, key, certs, tmp_path, host=HOST):
+def stdlib_refusal(believer: Trust, key: Any, certs: Sequence[x509.Certificate], tmp_path: Path, host: HostName = HOST):
     server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server_side.load_cert_chain(forge.write(tmp_path / "server.pem", forge.key_pem(key), *certs))
     try:
@@ -64,6 +67,8 @@ def stdlib_refusal(believer, key, certs, tmp_path, host=HOST):
         return refusals.why_untrusted(error, host)
     return None
 
+
+type Certs = Callable[[Origin], list[x509.Certificate]]
 
 SERVERS = [
     pytest.param(lambda o: [o.server("origin.example")], None, id="right"),
@@ -100,32 +105,32 @@ SERVERS = [
 
 class TestServers:
     @pytest.mark.parametrize(("certs", "why"), SERVERS)
-    def test_pyopenssl(self, origin, certs, why):
+    def test_pyopenssl(self, origin: Origin, certs: Certs, why: str | None):
         assert openssl_refusal(origin.trust, origin.key, certs(origin)) == why
 
     @pytest.mark.parametrize(("certs", "why"), SERVERS)
-    def test_stdlib_agrees(self, origin, tmp_path, certs, why):
+    def test_stdlib_agrees(self, origin: Origin, tmp_path: Path, certs: Certs, why: str | None):
         assert stdlib_refusal(origin.trust, origin.key, certs(origin), tmp_path) == why
 
-    def test_an_issuer_of_the_same_name_with_another_key(self, origin):
+    def test_an_issuer_of_the_same_name_with_another_key(self, origin: Origin):
         impostor = forge.key()
         forged = forge.server(origin.key, ["origin.example"], (forge.ca(impostor, "Root"), impostor))
         assert "wrong" in openssl_refusal(origin.trust, origin.key, [forged])
 
-    def test_an_own_root_sent_along_convinces_nobody(self, origin):
+    def test_an_own_root_sent_along_convinces_nobody(self, origin: Origin):
         stranger = forge.key()
         root = forge.ca(stranger, "Stranger")
         certs = [forge.server(origin.key, ["origin.example"], (root, stranger)), root]
         assert openssl_refusal(origin.trust, origin.key, certs) == UNKNOWN
 
-    def test_a_server_certificate_signs_nothing(self, origin):
+    def test_a_server_certificate_signs_nothing(self, origin: Origin):
         buyer = forge.key()
         bought = forge.server(buyer, ["bought.example"], origin.by_root, cn="bought")
         certs = [forge.server(origin.key, ["origin.example"], (bought, buyer)), bought]
         assert openssl_refusal(origin.trust, origin.key, certs) is not None
 
     @pytest.mark.parametrize("address", ["192.0.2.7", "2001:db8::7"])
-    def test_addresses(self, origin, tmp_path, address):
+    def test_addresses(self, origin: Origin, tmp_path: Path, address: Any):
         host = HostName.parse(address)
         right, wrong = [origin.server(address)], [origin.server("192.0.2.8", "origin.example")]
         assert openssl_refusal(origin.trust, origin.key, right, host) is None
@@ -134,11 +139,11 @@ class TestServers:
         assert openssl_refusal(origin.trust, origin.key, wrong, host) == why
         assert stdlib_refusal(origin.trust, origin.key, wrong, tmp_path, host) == why
 
-    def test_an_address_written_as_a_name_is_not_one(self, origin):
+    def test_an_address_written_as_a_name_is_not_one(self, origin: Origin):
         host = HostName.parse("192.0.2.7")
         assert openssl_refusal(origin.trust, origin.key, [origin.server(cn="192.0.2.7")], host) is not None
 
-    def test_where_the_certificate_is_not_the_reason_there_is_no_sentence(self, origin):
+    def test_where_the_certificate_is_not_the_reason_there_is_no_sentence(self, origin: Origin):
         client = trust.openssl_connection(origin.trust, HOST)
         with pytest.raises(SSL.WantReadError):
             client.do_handshake()
@@ -164,23 +169,23 @@ class TestConnection:
             pytest.param("2001:db8::7", None, id="an IPv6 address is not"),
         ],
     )
-    def test_server_name(self, origin, host, sent):
+    def test_server_name(self, origin: Origin, host: str, sent: bytes | None):
         server = forge.openssl_server(origin.key, origin.server(host))
         forge.shake(trust.openssl_connection(origin.trust, HostName.parse(host)), server)
         assert server.get_servername() == sent
 
     @pytest.mark.parametrize("text", ["", ".example", ".", "origin.example\x00.evil.example"])
-    def test_what_openssl_would_take_for_any_name(self, origin, text):
+    def test_what_openssl_would_take_for_any_name(self, origin: Origin, text: str):
         with pytest.raises(ValueError, match="not a host"):
             trust.openssl_connection(origin.trust, HostName(text))
 
-    def test_contexts_are_made_once(self, origin):
+    def test_contexts_are_made_once(self, origin: Origin):
         assert origin.trust.openssl_context() is origin.trust.openssl_context()
         assert origin.trust.ssl_context() is origin.trust.ssl_context()
         first, second = (trust.openssl_connection(origin.trust, HOST) for _ in range(2))
         assert first.get_context() is second.get_context()
 
-    def test_names_of_two_connections_do_not_mix(self, origin):
+    def test_names_of_two_connections_do_not_mix(self, origin: Origin):
         other = HostName("other.example")
         first, second = trust.openssl_connection(origin.trust, HOST), trust.openssl_connection(origin.trust, other)
         forge.shake(first, forge.openssl_server(origin.key, origin.server("origin.example")))
@@ -189,7 +194,7 @@ class TestConnection:
 
 
 @contextmanager
-def s_server(folder, key, certs, *options):
+def s_server(folder: Path, key: Any, certs: Sequence[x509.Certificate], *options: Any):
     """A real `openssl s_server`; gives its port."""
     file = forge.write(folder / "server.pem", forge.key_pem(key), *certs)
     program = subprocess.Popen(
@@ -206,32 +211,34 @@ def s_server(folder, key, certs, *options):
 
 
 class TestOpenSSLServer:
-    def dial(self, origin, port):
+    def dial(self, origin: Origin, port: int):
         with (
             socket.create_connection(("127.0.0.1", port), timeout=10) as plain,
             origin.trust.ssl_context().wrap_socket(plain, server_hostname=HOST.ascii) as secured,
         ):
             return secured.version()
 
-    def test_believed(self, origin, tmp_path):
+    def test_believed(self, origin: Origin, tmp_path: Path):
         with s_server(tmp_path, origin.key, [origin.server("origin.example")]) as port:
             assert self.dial(origin, port) == "TLSv1.3"
 
-    def test_refused(self, origin, tmp_path):
+    def test_refused(self, origin: Origin, tmp_path: Path):
         with s_server(tmp_path, origin.key, [origin.server("other.example")]) as port:
             with pytest.raises(ssl.SSLCertVerificationError) as caught:
                 self.dial(origin, port)
             assert refusals.why_untrusted(caught.value, HOST) == OTHER
 
-    def test_old_versions(self, origin, tmp_path):
+    def test_old_versions(self, origin: Origin, tmp_path: Path):
         options = ("-tls1_1", "-cipher", "ALL:@SECLEVEL=0")
-        with s_server(tmp_path, origin.key, [origin.server("origin.example")], *options) as port:
-            with pytest.raises(ssl.SSLError, match="(?i)protocol.version|unsupported.protocol"):
-                self.dial(origin, port)
+        with (
+            s_server(tmp_path, origin.key, [origin.server("origin.example")], *options) as port,
+            pytest.raises(ssl.SSLError, match=r"(?i)protocol.version|unsupported.protocol"),
+        ):
+            self.dial(origin, port)
 
 
 class TestLoad:
-    def test_certifi_and_system_and_files_together(self, origin, tmp_path):
+    def test_certifi_and_system_and_files_together(self, origin: Origin, tmp_path: Path):
         file = str(forge.write(tmp_path / "more.pem", origin.root, origin.below))
         together = Trust.load(["certifi", "system", file])
         assert {origin.root, origin.below} < set(together.roots)
@@ -244,13 +251,13 @@ class TestLoad:
         assert believer.ssl_context().cert_store_stats()["x509"] == blocks
         assert believer.openssl_context() is not None
 
-    def test_an_intermediate_without_its_root_is_trusted_as_it_stands(self, origin, tmp_path):
+    def test_an_intermediate_without_its_root_is_trusted_as_it_stands(self, origin: Origin, tmp_path: Path):
         believer = Trust.load([str(forge.write(tmp_path / "below.pem", origin.below))])
         certs = [origin.server("origin.example", by=origin.by_below)]
         assert openssl_refusal(believer, origin.key, certs) is None
         assert stdlib_refusal(believer, origin.key, certs, tmp_path) is None
 
-    def test_one_self_signed_server_can_be_trusted_by_itself(self, origin, tmp_path):
+    def test_one_self_signed_server_can_be_trusted_by_itself(self, origin: Origin, tmp_path: Path):
         cert = forge.server(origin.key, ["origin.example"])
         believer = Trust.load([str(forge.write(tmp_path / "one.pem", cert))])
         assert openssl_refusal(believer, origin.key, [cert]) is None
@@ -264,7 +271,7 @@ class TestLoad:
             pytest.param(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "holds no", id="garbled"),
         ],
     )
-    def test_files_that_do_not_do(self, tmp_path, content, fix):
+    def test_files_that_do_not_do(self, tmp_path: Path, content: bytes | None, fix: str):
         file = tmp_path / "trust.pem"
         if content is not None:
             file.write_bytes(content)
@@ -275,17 +282,19 @@ class TestLoad:
         with pytest.raises(ConfigError, match="trusts nobody"):
             Trust.load([])
 
-    def test_a_system_without_roots(self, monkeypatch):
+    def test_a_system_without_roots(self, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setenv("SSL_CERT_FILE", "/nonexistent")
         monkeypatch.setattr(trust, "_SYSTEM", ("/nonexistent",))
-        with pytest.raises(ConfigError, match="upstream.trust: `system`: no root certificates are installed here"):
+        with pytest.raises(ConfigError, match=r"upstream\.trust: `system`: no root certificates are installed here"):
             Trust.load(["system"])
 
-    def test_ssl_cert_file_is_the_system_s(self, origin, tmp_path, monkeypatch):
+    def test_ssl_cert_file_is_the_system_s(self, origin: Origin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setenv("SSL_CERT_FILE", str(forge.write(tmp_path / "env.pem", origin.root)))
         assert Trust.load(["system"]).roots == (origin.root,)
 
-    def test_one_odd_root_of_a_public_bundle_is_left_out(self, origin, tmp_path, monkeypatch):
+    def test_one_odd_root_of_a_public_bundle_is_left_out(
+        self, origin: Origin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ):
         odd = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
         monkeypatch.setenv("SSL_CERT_FILE", str(forge.write(tmp_path / "env.pem", odd, origin.root)))
         assert Trust.load(["system"]).roots == (origin.root,)
@@ -294,10 +303,10 @@ class TestLoad:
         ("version", "warns"),
         [("2026.10.18", False), ("2026.11.1", False), ("2026.10.17", True), ("2025.12.31", True)],
     )
-    def test_an_old_certifi_is_a_warning(self, monkeypatch, version, warns):
+    def test_an_old_certifi_is_a_warning(self, monkeypatch: pytest.MonkeyPatch, version: str, warns: bool):
         monkeypatch.setattr(certifi, "__version__", version)
         assert bool(Trust.load(["certifi"]).warnings) is warns
 
-    def test_certifi_s_age_matters_only_where_it_is_used(self, origin, monkeypatch):
+    def test_certifi_s_age_matters_only_where_it_is_used(self, origin: Origin, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setattr(certifi, "__version__", "2020.1.1")
         assert Trust.load(origin.trust.sources).warnings == ()
