@@ -22,7 +22,7 @@ LOOPBACK = ip_address("127.0.0.1")
 class Clock:
     now = 1000.0
 
-    def __call__(self):
+    def __call__(self) -> float:
         return self.now
 
 
@@ -78,7 +78,9 @@ async def test_a_family_without_an_answer_does_not_hold_the_other_up(server: Nam
 async def test_a_family_that_fails_does_not_fail_the_other(server: NameServer, resolver: Resolver):
     server.add("a.test", "A", "192.0.2.1")
     server.rcodes["a.test", "AAAA"] = dns.rcode.SERVFAIL
-    assert (await resolver.resolve(name("a.test"))).addresses == addresses("192.0.2.1")
+    answer = await resolver.resolve(name("a.test"))
+    assert answer.addresses == addresses("192.0.2.1")
+    assert answer.expires == resolver._clock() + 10
 
 
 async def test_no_address_in_one_family_and_failure_in_the_other_is_failure_not_knowledge(
@@ -297,8 +299,10 @@ async def test_close_ends_what_is_under_way(server: NameServer, resolver: Resolv
     waiting = asyncio.ensure_future(resolver.resolve(name("a.test")))
     await server.arrived.wait()
     await resolver.close()
-    with pytest.raises(asyncio.CancelledError):
+    with pytest.raises(ResolveFailed, match="shutting down"):
         await waiting
+    with pytest.raises(ResolveFailed, match="shutting down"):
+        await resolver.resolve(name("b.test"))
 
 
 async def test_without_servers_every_name_fails(monkeypatch: pytest.MonkeyPatch):

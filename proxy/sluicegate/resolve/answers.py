@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
 import dns.exception
@@ -19,6 +19,7 @@ from sluicegate.names import BadName, HostName
 
 _PAYLOAD = 1232  # bytes of UDP that pass everywhere unfragmented (DNS flag day 2020)
 _NO_SOA_TTL = 5.0  # s; RFC 2308 would not cache these at all, which invites a storm
+_HALF_TTL = 10.0  # s; where one family failed, it is asked for again soon
 
 type Response = dns.message.QueryMessage
 
@@ -79,6 +80,8 @@ def read(response: Response) -> Found | Nothing:
         raise Unusable(f"a chain of aliases that makes no sense ({error})") from error
     chain = tuple(_alias(rrset[0].target) for rrset in result.cnames)
     if result.answer is not None:
+        if result.answer.rdtype not in {dns.rdatatype.A, dns.rdatatype.AAAA}:
+            raise Unusable("an answer to another question")
         addresses = tuple(dict.fromkeys(ip_address(item.address) for item in result.answer))
         return Found(addresses, chain, result.minimum_ttl)
     if response.rcode() == dns.rcode.NXDOMAIN:
@@ -89,12 +92,13 @@ def read(response: Response) -> Found | Nothing:
 
 
 def joined(outcomes: Sequence[Found | Nothing | Unusable]) -> Found | Nothing:
-    """A and AAAA as one. Nothing is believed only if all say it: else the missing family may be the one that counts."""
+    """A and AAAA as one; one that is missing was too slow. Nothing is believed only if all say it: else the missing family may be the one that counts."""
     if found := [outcome for outcome in outcomes if isinstance(outcome, Found)]:
         whole = found[0]
         for other in found[1:]:
             whole = whole.followed_by(other)
-        return whole
+        sure = len(outcomes) == 2 and not any(isinstance(outcome, Unusable) for outcome in outcomes)
+        return whole if sure else replace(whole, ttl=min(whole.ttl, _HALF_TTL))
     for outcome in outcomes:
         if isinstance(outcome, Unusable):
             raise outcome

@@ -30,6 +30,7 @@ _NEGATIVE_TTL_S = (1.0, 30.0)
 _OTHER_FAMILY_S = 0.25  # how long addresses of one family wait for the other (RFC 8305 asks for 50 ms at least)
 _ATTEMPT_S = 2.0  # one query to one server, at most
 _MOST_ALIASES = 8
+_CLOSED = "the gateway is shutting down"
 
 
 class ResolveFailed(Exception):
@@ -66,6 +67,7 @@ class Resolver:
         self._clock = clock
         self._servers = settings.servers if settings.servers is not None else _system_servers()
         self._cache: Cache[Answer | str] = Cache(_CACHED_NAMES, clock)
+        self._closed = False
         self._under_way: dict[HostName, asyncio.Task[Answer | str]] = {}
 
     async def resolve(self, name: HostName) -> Answer:
@@ -75,20 +77,33 @@ class Resolver:
         if (fixed := self._settings.hosts.get(name)) is not None:
             return Answer(name, tuple(fixed), (), math.inf)
         if (known := self._cache.get(name)) is None:
-            known = await asyncio.shield(self._lookup(name))  # whoever gives up leaves the lookup to the others
+            known = await self._shared(self._lookup(name))
         if isinstance(known, str):
             raise ResolveFailed(known)
         return known
 
     async def close(self) -> None:
-        """Ends all lookups; who waits for one gets CancelledError."""
+        """Ends all lookups; who waits for one, or comes later, gets ResolveFailed."""
+        self._closed = True
         tasks = list(self._under_way.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    @staticmethod
+    async def _shared(lookup: asyncio.Task[Answer | str]) -> Answer | str:
+        try:
+            return await asyncio.shield(lookup)  # whoever gives up leaves the lookup to the others
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if lookup.cancelled() and task is not None and not task.cancelling():
+                return _CLOSED  # by close(): the caller's own task is not meant to end
+            raise
+
     def _lookup(self, name: HostName) -> asyncio.Task[Answer | str]:
         if (task := self._under_way.get(name)) is None:
+            if self._closed:
+                raise ResolveFailed(_CLOSED)
             if len(self._under_way) >= _MOST_LOOKUPS:
                 raise ResolveFailed(f"{_MOST_LOOKUPS} names are being resolved already")
             task = self._under_way[name] = asyncio.create_task(self._ask(name), name=f"resolve {name}")
