@@ -21,11 +21,12 @@ from dataclasses import dataclass, field, replace
 from ipaddress import IPv6Address, ip_network
 
 from sluicegate.facts import Address, Ask, ListHit, Protocol, Unknown, Workload
-from sluicegate.policy.match import Fit, dialled, host, known_addresses, match, may_be, misfit
+from sluicegate.policy.match import Fit, dialled, host, known_addresses, match, may_be
 from sluicegate.policy.model import Policy
 from sluicegate.policy.rules import Action, Rule, Tier
 from sluicegate.policy.trace import Outcome, Step, Trace
 from sluicegate.policy.view import View
+from sluicegate.policy.wording import rule_step, target
 from sluicegate.resolve.guard import faces
 from sluicegate.verdict import Deny, Inspect, Permit, Reason, Source, Verdict, built_in
 
@@ -102,12 +103,18 @@ class _Walk:
 def _walk(walk: _Walk) -> Verdict:
     for name, step in _STEPS:
         verdict = step(walk)
-        if verdict is None:
-            continue
-        if walk.trace is not None and isinstance(verdict, Deny):
-            walk.note(name, Outcome.DENIED, verdict.source, verdict.detail)
-        return verdict
+        if walk.trace is not None:
+            _note_outcome(walk, walk.trace, name, verdict)
+        if verdict is not None:
+            return verdict
     return _default(walk)
+
+
+def _note_outcome(walk: _Walk, trace: Trace, name: str, verdict: Verdict | None) -> None:
+    if isinstance(verdict, Deny):
+        walk.note(name, Outcome.DENIED, verdict.source, verdict.detail)
+    elif not trace or trace[-1].step != name:
+        walk.note(name, Outcome.PASSED, None, "nothing here is about this")
 
 
 def _hard_guard(walk: _Walk) -> Deny | None:
@@ -143,7 +150,7 @@ def _lists(walk: _Walk) -> Deny | None:
     for hit in walk.hits:
         source = Source(f"Blocklist/{hit.list}", hit.entry, hit.owner, hit.place)
         if not hit.audit or walk.shadow:
-            detail = f"{_what(walk.ask)} is on the list {hit.list}: {hit.entry}"
+            detail = f"{target(walk.ask)} is on the list {hit.list}: {hit.entry}"
             return Deny(Reason.LISTED, source, detail, hit=hit)
         walk.note("lists", Outcome.PASSED, source, f"{hit.entry} is on {hit.list}, which is audited")
     if not walk.hits:
@@ -162,7 +169,9 @@ def _private_guard(walk: _Walk) -> Deny | None:
         return None
     opener = _opener(walk, address)
     if opener is None:
-        detail = f"{_what(walk.ask)} leads to the private address {address} ({why}), which no cluster policy opens here"
+        detail = (
+            f"{target(walk.ask)} leads to the private address {address} ({why}), which no cluster policy opens here"
+        )
         return Deny(Reason.PRIVATE_ADDRESS, built_in("private guard"), detail)
     walk.note("private guard", Outcome.MATCHED, opener.source, f"{address} ({why}) is opened by {opener.label}")
     return None
@@ -211,22 +220,19 @@ def _tier(walk: _Walk, tier: Tier) -> Verdict | None:
         if rule.tier is not tier:
             continue
         fit = match(rule, walk.ask)
-        if fit is Fit.NO:
-            _note_rule(walk, rule, fit)
-            continue
-        if rule.action is Action.ALLOW:
-            _note_rule(walk, rule, fit)
-            walk.left_open(rule, fit)
-            return _permit(walk, rule)
-        if rule.action is Action.DENY and _denies(walk, fit):
+        if fit is not Fit.NO and rule.action is Action.DENY and _denies(walk, fit):
             return None if may_pass else _rule_deny(walk, rule, fit)
-        _note_rule(walk, rule, fit)
+        if walk.trace is not None:
+            walk.trace.append(rule_step(rule, walk.ask, fit))
+        if fit is Fit.NO:
+            continue
         walk.left_open(rule, fit)
+        if rule.action is Action.ALLOW:
+            return _permit(walk, rule)
         if rule.action is Action.PASS:
             if fit is Fit.YES:
                 return None
             may_pass = True
-    walk.note(tier, Outcome.PASSED, None, "no rule of this tier decides")
     return None
 
 
@@ -237,23 +243,9 @@ def _denies(walk: _Walk, fit: Fit) -> bool:
 
 def _rule_deny(walk: _Walk, rule: Rule, fit: Fit) -> Deny:
     if fit is Fit.YES:
-        return Deny(Reason.RULE_DENY, rule.source, f"{_what(walk.ask)} is denied by {rule.label}")
-    detail = f"{_what(walk.ask)} is not decrypted, and {rule.label} denies some of what may be in it"
+        return Deny(Reason.RULE_DENY, rule.source, f"{target(walk.ask)} is denied by {rule.label}")
+    detail = f"{target(walk.ask)} is not decrypted, and {rule.label} denies some of what may be in it"
     return Deny(Reason.RULE_DENY, rule.source, detail)
-
-
-def _note_rule(walk: _Walk, rule: Rule, fit: Fit) -> None:
-    if walk.trace is None:
-        return
-    part = misfit(rule, walk.ask)
-    outcome, text = {
-        Fit.YES: (Outcome.MATCHED, f"{rule.action} by {rule.label}"),
-        Fit.NO: (Outcome.SKIPPED, f"{rule.label} does not match: its {part} {_ARE.get(part, 'are')} others"),
-    }.get(fit, (Outcome.MAYBE, f"{rule.action} by {rule.label}, if its {part} {_ARE.get(part, 'match')}"))
-    walk.note(rule.tier, outcome, rule.source, text)
-
-
-_ARE = {"protocol": "is", "http": "is"}
 
 
 def _permit(walk: _Walk, rule: Rule) -> Verdict:
@@ -267,7 +259,7 @@ def _permit(walk: _Walk, rule: Rule) -> Verdict:
 
 
 def _hidden_name(walk: _Walk, source: Source, why: str) -> Deny:
-    return Deny(Reason.ECH, source, f"{_what(walk.ask)} may hide another name (ECH), and {why}")
+    return Deny(Reason.ECH, source, f"{target(walk.ask)} may hide another name (ECH), and {why}")
 
 
 def _security(walk: _Walk) -> Verdict | None:
@@ -285,7 +277,7 @@ def _namespace(walk: _Walk) -> Verdict | None:
         return verdict
     first = walk.view.selecting[0].source
     names = ", ".join(each.source.policy for each in walk.view.selecting)
-    return Deny(Reason.NO_RULE, first, f"{_what(walk.ask)} is allowed by no rule of {names}")
+    return Deny(Reason.NO_RULE, first, f"{target(walk.ask)} is allowed by no rule of {names}")
 
 
 def _baseline(walk: _Walk) -> Verdict | None:
@@ -295,7 +287,7 @@ def _baseline(walk: _Walk) -> Verdict | None:
 def _default(walk: _Walk) -> Verdict:
     assert isinstance(walk.ask.identity, Workload)
     if walk.shadow or walk.policy.default_for(walk.ask.identity) == "deny":
-        deny = Deny(Reason.NO_RULE, built_in("default"), f"{_what(walk.ask)} is allowed by no rule")
+        deny = Deny(Reason.NO_RULE, built_in("default"), f"{target(walk.ask)} is allowed by no rule")
         walk.note("default", Outcome.DENIED, None, deny.detail)
         return deny
     opaque = walk.unseen is None and not may_be(walk.ask) & _HTTP
@@ -303,16 +295,6 @@ def _default(walk: _Walk) -> Verdict:
         return _hidden_name(walk, built_in("default"), "no rule says `ech: allow`")
     walk.note("default", Outcome.MATCHED, None, "no rule matches, and the default is audit: permitted")
     return Permit(Reason.DEFAULT_AUDIT, built_in("default"), walk.ask, Inspect.SNI if opaque else Inspect.FULL)
-
-
-def _what(ask: Ask) -> str:
-    """What was asked for, for people."""
-    if ask.name is not None:
-        target = ask.name.ascii
-    else:
-        target = "an unknown address" if ask.destination is None else str(ask.destination.address)
-    target = f"[{target}]:{ask.port}" if ":" in target else f"{target}:{ask.port}"
-    return target if ask.request is None else f"{ask.request.method} {target}{ask.request.path}"
 
 
 _STEPS: tuple[tuple[str, Callable[[_Walk], Verdict | None]], ...] = (
