@@ -170,11 +170,19 @@ def strict_client(*roots: x509.Certificate) -> ssl.SSLContext:
     return context
 
 
-def shake_stdlib(client: ssl.SSLContext, server_side: ssl.SSLContext, name: str) -> tuple[ssl.SSLObject, ssl.SSLObject]:
+def exchange_stdlib(source: ssl.SSLObject, sink: ssl.SSLObject) -> None:
+    """One byte, and with it the session tickets."""
+    source.write(b"x")
+    assert sink.read(1) == b"x"
+
+
+def shake_stdlib(
+    client: ssl.SSLContext, server_side: ssl.SSLContext, name: str, session: ssl.SSLSession | None = None
+) -> tuple[ssl.SSLObject, ssl.SSLObject]:
     """Both ends after a handshake over memory. Raises the ssl.SSLError of whichever fails."""
     up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
     ends = (
-        client.wrap_bio(down, up, server_hostname=name),
+        client.wrap_bio(down, up, server_hostname=name, session=session),
         server_side.wrap_bio(up, down, server_side=True),
     )
     for _ in range(8):

@@ -18,7 +18,7 @@ from OpenSSL import SSL, crypto
 
 from authority import forge
 from sluicegate import settings
-from sluicegate.authority import ca, contexts
+from sluicegate.authority import bindings, ca, contexts
 from sluicegate.authority.ca import Authority
 from sluicegate.authority.leaf import Leaf
 from sluicegate.authority.leaves import Leaves
@@ -156,6 +156,38 @@ class TestPyOpenSSL:
         client = openssl_client(authority.issuer, alpn=[b"http/1.1"])
         with pytest.raises(ZeroDivisionError):
             forge.shake(client, openssl_end(contexts.openssl_server_context(leaf, lambda *_: 1 / 0)))
+
+
+class TestResumption:
+    """A second connection to a name costs no signature."""
+
+    @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+    def test_stdlib(self, leaf: Leaf, client: ssl.SSLContext, version: ssl.TLSVersion):
+        client.maximum_version = version
+        first, server = forge.shake_stdlib(client, contexts.client_side_ssl(leaf), "example.com")
+        forge.exchange_stdlib(server, first)
+
+        again, _ = forge.shake_stdlib(client, contexts.client_side_ssl(leaf), "example.com", first.session)
+
+        assert again.session_reused
+
+    def test_pyopenssl(self, leaf: Leaf, authority: Authority):
+        first, server = openssl_client(authority.issuer), openssl_end(contexts.openssl_server_context(leaf))
+        forge.shake(first, server)
+        server.send(b"x")
+        first.bio_write(server.bio_read(1 << 16))
+        assert first.recv(1) == b"x"  # and with it the ticket
+
+        again = SSL.Connection(first.get_context())
+        again.set_tlsext_host_name(b"example.com")
+        again.set_session(first.get_session())
+        again.set_connect_state()
+        resumed = openssl_end(contexts.openssl_server_context(leaf))
+        forge.shake(again, resumed)
+
+        assert resumed.get_session() is not None
+        assert again.get_peer_certificate(as_cryptography=True) == leaf.cert
+        assert bindings._lib.SSL_session_reused(again._ssl) == 1
 
 
 class TestOldVersions:

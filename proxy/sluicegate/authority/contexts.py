@@ -56,6 +56,7 @@ def _openssl(leaf: Leaf, alpn: AlpnSelect | tuple[bytes, ...]) -> SSL.Context:
     context.set_min_proto_version(SSL.TLS1_2_VERSION)
     context.set_options(SSL.OP_NO_COMPRESSION | bindings.OP_NO_RENEGOTIATION | SSL.OP_CIPHER_SERVER_PREFERENCE)
     context.set_mode(SSL.MODE_RELEASE_BUFFERS)  # 34 KB less for each idle connection
+    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)  # clients resume by tickets, which cost no memory here
     context.set_cipher_list(CIPHERS.encode())
     if alpn:
         context.set_alpn_select_callback(alpn if callable(alpn) else _first_of(alpn))
