@@ -75,7 +75,7 @@ def columns_of(line: bytes, format_: str) -> list[bytes]:
 def entries_of(line: bytes, format_: str, place: str, *, many: bool) -> list[bytes]:
     """The entries of a line, still to be read. many: several may stand on one, as in a YAML flow sequence."""
     if len(line) > LINE_LIMIT:
-        raise ConfigError(place, line[:40], f"is longer than {LINE_LIMIT} bytes: is this a list?")
+        raise ConfigError(place, shown(line[:40]), f"is longer than {LINE_LIMIT} bytes: is this a list?")
     columns = columns_of(line, format_)
     if format_ == "hosts":
         return _hosts(columns, line, place)
@@ -94,10 +94,10 @@ def _hosts(columns: list[bytes], line: bytes, place: str) -> list[bytes]:
     return [name for name in columns[1:] if name not in _CONVENTIONAL]
 
 
-def parse_name(word: str, place: str) -> HostName:
-    """A name without its wildcard."""
+def parse_name(bare: str, word: str, place: str) -> HostName:
+    """`bare` is `word` without its wildcard."""
     try:
-        return HostName.parse(word)
+        return HostName.parse(bare)
     except ValueError as error:
         fix = next((fix for pattern, fix in _FOREIGN if pattern.match(word)), str(error))
         raise ConfigError(place, word, fix) from None

@@ -106,7 +106,7 @@ class Reader:
         """`*.example.com` and `.example.com` hold example.com too: whoever blocks all below it means the domain."""
         bare = word.removeprefix("*").removeprefix(".") if word.startswith(("*.", ".")) else word
         wildcard, raw = bare != word, word.encode()
-        host = parse_name(bare, place)
+        host = parse_name(bare, word, place)
         if host.address is not None:
             if wildcard:
                 raise ConfigError(place, word, "an address has nothing below it: write a network, such as 192.0.2.0/24")
