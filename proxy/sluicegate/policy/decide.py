@@ -18,10 +18,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from ipaddress import IPv6Address, ip_network
 
 from sluicegate.facts import Address, Ask, ListHit, Protocol, Unknown, Workload
-from sluicegate.policy.match import Fit, dialled, host, known_addresses, match, may_be
+from sluicegate.policy.match import Fit, beneath, dialled, host, known_addresses, known_faces, match, may_be
 from sluicegate.policy.model import Policy
 from sluicegate.policy.rules import Action, Rule, Tier
 from sluicegate.policy.trace import Outcome, Step, Trace
@@ -31,7 +30,6 @@ from sluicegate.resolve.guard import faces
 from sluicegate.verdict import Deny, Inspect, Permit, Reason, Source, Verdict, built_in
 
 _HTTP = frozenset({Protocol.HTTP, Protocol.HTTPS})
-_NAT64 = ip_network("64:ff9b::/96")
 
 
 def decide(ask: Ask, policy: Policy, hits: Sequence[ListHit] = ()) -> Verdict:
@@ -141,7 +139,7 @@ def _identity(walk: _Walk) -> Deny | None:
     views = walk.policy.views(identity, walk.ask.source.address)
     walk.shadow_view = views.shadow or views.enforced
     walk.view = walk.shadow_view if walk.shadow else views.enforced
-    walk.rules = walk.view.candidates(host(walk.ask))
+    walk.rules = walk.view.candidates(host(walk.ask), known_faces(walk.ask))
     walk.note("identity", Outcome.PASSED, None, f"{identity} as service account {identity.service_account}")
     return None
 
@@ -196,9 +194,9 @@ def _opener(walk: _Walk, address: Address) -> Rule | None:
 
 
 def _private_faces(walk: _Walk, address: Address) -> list[Address]:
-    """What a rule must name. NAT64's well-known prefix belongs to nobody: only the address inside counts."""
+    """What a rule must name: where the address leads to, and all that is private inside of it."""
     inside = [face for face in faces(address)[1:] if walk.policy.guard.private(face) is not None]
-    return inside if inside and isinstance(address, IPv6Address) and address in _NAT64 else [address, *inside]
+    return [beneath(address), *inside]
 
 
 def _paths(walk: _Walk) -> Deny | None:

@@ -7,7 +7,7 @@ the content (the request, or what the bytes are), which is never seen on a conne
 
 A rule matches if its domains AND addresses AND ports AND protocol AND one entry of http match. Addresses mean
 
-* in an allow or pass rule: the address that will be dialled. Without domains beside them they authorise only asks
+* in an allow or pass rule: the address that will be dialled, or the IPv4 address that NAT64 leads to from there. Without domains beside them they authorise only asks
   without a name, or whose name is that literal address: behind a CDN's address live a million names, and whoever
   allowed the address meant none of them.
 * in a deny rule: any address of the ask: where the packet was going, the literal name, the resolved address, and what
@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterator
+from ipaddress import IPv4Address, IPv6Address, IPv6Network
 
 from sluicegate.facts import Address, Ask, Protocol, Request
 from sluicegate.policy.rules import Action, HttpMatch, Rule
@@ -36,6 +37,7 @@ class Fit(enum.IntEnum):
     NO = 3
 
 
+_NAT64 = IPv6Network("64:ff9b::/96")
 _TCP = frozenset({Protocol.TCP})
 
 
@@ -71,6 +73,13 @@ def dialled(ask: Ask) -> Address | None:
     return None if ask.destination is None else ask.destination.address
 
 
+def beneath(address: Address) -> Address:
+    """The IPv4 address that NAT64's well-known prefix stands for; any other address itself."""
+    if isinstance(address, IPv6Address) and address in _NAT64:
+        return IPv4Address(int(address) & 0xFFFFFFFF)
+    return address
+
+
 def known_addresses(ask: Ask) -> Iterator[Address]:
     """Every address that the ask has to do with, the one that will be dialled first."""
     if ask.resolved is not None:
@@ -79,6 +88,11 @@ def known_addresses(ask: Ask) -> Iterator[Address]:
         yield ask.name.address
     if ask.destination is not None:
         yield ask.destination.address
+
+
+def known_faces(ask: Ask) -> list[Address]:
+    """known_addresses, and what is embedded in them."""
+    return [face for address in known_addresses(ask) for face in faces(address)]
 
 
 def may_be(ask: Ask) -> frozenset[Protocol]:
@@ -136,13 +150,13 @@ def _addresses(rule: Rule, ask: Ask) -> Fit:
     if wanted is None:
         return Fit.YES
     if rule.action is Action.DENY:
-        if any(wanted.holds(face) for address in known_addresses(ask) for face in faces(address)):
+        if any(wanted.holds(face) for face in known_faces(ask)):
             return Fit.YES
         return Fit.MAYBE_ADDRESS if host(ask) is not None and ask.resolved is None else Fit.NO
     address = dialled(ask)
     if address is None:
         return Fit.MAYBE_ADDRESS if ask.name is not None else Fit.NO
-    return Fit.YES if wanted.holds(address) else Fit.NO
+    return Fit.YES if wanted.holds(address) or wanted.holds(beneath(address)) else Fit.NO
 
 
 def _http(rule: Rule, ask: Ask) -> Fit:

@@ -1,4 +1,4 @@
-"""The policy as one workload meets it: only the objects that select it, indexed by domain.
+"""The policy as one workload meets it: only the objects that select it, indexed by domain and address.
 
 Workloads with the same facts share a view, and views share tables where the same objects were selected, so that a
 cluster of thousands of pods costs one table per namespace and a few for the cluster's own objects.
@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from operator import itemgetter
 
+from sluicegate.facts import Address
 from sluicegate.policy.rules import Action, PolicyObject, Rule, Tier
 from sluicegate.policy.selector import Who
+from sluicegate.policy.spans import AddressIndex, AddressSet
 
 type _Entry = tuple[int, Rule]
 """A rule and its place in the order of evaluation."""
@@ -23,32 +25,35 @@ _TABLES = 1024
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rules in the order of evaluation, and which of them can match a name at all."""
+    """Rules in the order of evaluation, and which of them can match at all: by name, by address, or whatever it is."""
 
     size: int
     exact: dict[str, list[_Entry]]
     suffixes: dict[str, list[_Entry]]
-    any_name: list[_Entry]
-    """Rules without domains that a name can match."""
-    no_name: list[_Entry]
-    """Rules without domains: all that can match an ask without a name, or whose name is a literal address."""
+    addresses: AddressIndex[_Entry]
+    """Rules with addresses and without domains."""
+    always: list[_Entry]
+    """Rules with neither, and deny rules with addresses alone that also depend on content: while the address is not
+    known they may match, and what may match by content has a say in whether a connection is spliced."""
 
-    def candidates(self, name: str | None) -> list[Rule]:
-        """The rules whose domains match, in order. `name`: in ASCII; None for literal addresses and where there is none."""
-        if name is None:
-            return [rule for _, rule in self.no_name]
-        found = [*self.any_name, *self.exact.get(name, ())]
-        if self.suffixes:
-            dot = name.find(".")
+    def candidates(self, name: str | None, addresses: Iterable[Address]) -> list[Rule]:
+        """The rules that may match, in order. name: in ASCII, None where there is none or it is an address."""
+        found = self.always.copy()
+        if name is not None:
+            found += self.exact.get(name, ())
+            dot = name.find(".") if self.suffixes else -1
             while dot >= 0:
                 found += self.suffixes.get(name[dot + 1 :], ())
                 dot = name.find(".", dot + 1)
-        found.sort(key=itemgetter(0))
+        for address in addresses:
+            found += self.addresses.find(address)
+        if len(found) > 1:
+            found.sort(key=itemgetter(0))
         return [rule for _, rule in _once(found)]
 
 
 def _once(entries: Iterable[_Entry]) -> Iterator[_Entry]:
-    """Sorted entries without repetition: a rule may name `a.example.com` and `*.example.com`."""
+    """Sorted entries without repetition: a rule may name `a.example.com` and `*.example.com`, or be about two faces."""
     last = -1
     for entry in entries:
         if entry[0] != last:
@@ -69,8 +74,9 @@ class View:
     def size(self) -> int:
         return self.cluster.size + self.own.size
 
-    def candidates(self, name: str | None) -> list[Rule]:
-        return self.cluster.candidates(name) + self.own.candidates(name)
+    def candidates(self, name: str | None, addresses: Sequence[Address]) -> list[Rule]:
+        """addresses: all that the ask has to do with, and what is embedded in them."""
+        return self.cluster.candidates(name, addresses) + self.own.candidates(name, addresses)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,16 +117,24 @@ def _selects(member: PolicyObject, who: Who) -> bool:
 
 def _table(members: tuple[PolicyObject, ...], with_audited: bool) -> Table:  # noqa: FBT001  # a key of lru_cache
     rules = [rule for member in members for rule in member.rules if with_audited or not rule.audit]
-    table = Table(len(rules), {}, {}, [], [])
+    exact: dict[str, list[_Entry]] = {}
+    suffixes: dict[str, list[_Entry]] = {}
+    by_address: list[tuple[AddressSet, _Entry]] = []
+    always: list[_Entry] = []
     for entry in enumerate(rules):
         rule = entry[1]
         for name in rule.exact:
-            table.exact.setdefault(name, []).append(entry)
+            exact.setdefault(name, []).append(entry)
         for suffix in rule.suffixes:
-            table.suffixes.setdefault(suffix, []).append(entry)
-        if not rule.by_domain:
-            table.no_name.append(entry)
-            # An address alone never authorises a name (match says why), so such rules need not be tried for names.
-            if rule.addresses is None or rule.action is Action.DENY:
-                table.any_name.append(entry)
-    return table
+            suffixes.setdefault(suffix, []).append(entry)
+        if rule.by_domain:
+            continue
+        if rule.addresses is not None:
+            by_address.append((rule.addresses, entry))
+        if rule.addresses is None or _denies_by_content(rule):
+            always.append(entry)
+    return Table(len(rules), exact, suffixes, AddressIndex(by_address), always)
+
+
+def _denies_by_content(rule: Rule) -> bool:
+    return rule.action is Action.DENY and bool(rule.http or rule.protocols)
