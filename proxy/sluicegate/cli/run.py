@@ -38,9 +38,9 @@ def command(config: Path | None, check: bool, log_level: str) -> None:  # noqa: 
             click.echo("ready to run")
             return
         transparent, explicit = open_listeners(parts)
+        uvloop.run(_serve(parts, transparent, explicit))
     except ConfigError as error:
         fail(error)
-    uvloop.run(_serve(parts, transparent, explicit))
 
 
 async def _serve(parts: Parts, transparent: list[socket.socket], explicit: socket.socket | None) -> None:

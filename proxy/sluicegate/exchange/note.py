@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
+from dataclasses import replace
 from ipaddress import ip_address
 from urllib.parse import parse_qsl
 
@@ -11,7 +12,8 @@ import structlog
 
 from sluicegate.exchange.gate import Gate
 from sluicegate.exchange.heads import Connection, RequestHead, Target
-from sluicegate.facts import Address, Ask, Endpoint, Finding, Protocol
+from sluicegate.facts import Address, Ask, Endpoint, Finding, Protocol, Request
+from sluicegate.names import HostName
 from sluicegate.records import record
 from sluicegate.records.ids import new_id
 from sluicegate.records.journal import Slot
@@ -69,6 +71,11 @@ class Note:
         self._ask = ask
         if target is not None:
             self._protocol = Protocol.HTTPS if self._connection.tls else Protocol.HTTP
+
+    def told(self, method: str, path: str, name: HostName | None) -> None:
+        """What was asked of a connection that was refused as a whole: the record of it is that of a request."""
+        self._kind = record.REQUEST
+        self._ask = replace(self._ask, name=self._ask.name or name, request=Request(method, path))
 
     def decided(self, seconds: float) -> None:
         self._decide_us = round(seconds * 1e6, 1)

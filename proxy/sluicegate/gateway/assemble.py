@@ -11,6 +11,7 @@ from sluicegate.authority.contexts import client_side_ssl
 from sluicegate.authority.leaves import Leaves
 from sluicegate.authority.trust import Trust
 from sluicegate.dlp.engine import Engine
+from sluicegate.errors import ConfigError
 from sluicegate.exchange import Gate
 from sluicegate.identity.table import Table
 from sluicegate.lanes.dial import Dialler
@@ -63,7 +64,7 @@ def assemble(settings: Settings) -> Parts:
     first = snapshot.load(settings, guard, engine)
     metrics = Metrics()
     resolver = Resolver(settings.resolver)
-    journal = Journal(settings.records, metrics)
+    journal = _journal(settings, metrics)
     # The dialler asks for the newest policy each time, so it is bound to the gate, which holds it.
     dialler = Dialler(resolver, lambda: gate.snapshot, settings.upstream.connect_timeout_s)
     gate = Gate(first, journal, metrics, dialler.dial, settings.limits, settings.dlp.buffer)
@@ -77,6 +78,14 @@ def assemble(settings: Settings) -> Parts:
         guard=guard,
         warnings=(*warnings_of(settings), *authority.warnings, *trust.warnings),
     )
+
+
+def _journal(settings: Settings, metrics: Metrics) -> Journal:
+    try:
+        return Journal(settings.records, metrics)
+    except OSError as error:
+        fix = f"cannot be written ({error.strerror}): make the folder writable, or name another file"
+        raise ConfigError("records.file", settings.records.file, fix) from None
 
 
 def warnings_of(settings: Settings) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from ctypes import CDLL
 
 import structlog
 
+from sluicegate.errors import ConfigError
 from sluicegate.exchange import Connection
 from sluicegate.gateway.assemble import Parts
 from sluicegate.gateway.reload import Reloads, stop
@@ -108,7 +109,11 @@ class Life:
             "listening": lambda: None if self._listening else "the listeners are not open",
             "records": lambda: self._parts.gate.journal.trouble,
         }  # a refused reload is no reason to be unready: the old policy is in force, and a metric tells
-        return await http.serve(endpoint, self._parts.gate.metrics, checks)
+        try:
+            return await http.serve(endpoint, self._parts.gate.metrics, checks)
+        except OSError as error:
+            fix = f"cannot be listened on ({error.strerror}): name a free port, or null"
+            raise ConfigError("listen.metrics", endpoint, fix) from None
 
     async def _drain(self) -> None:
         """Lets what runs end for a while, then ends it."""

@@ -217,6 +217,8 @@ class Reception:
             try:
                 refused = await refuse(sock, connection.hello, deny, incident=note.id, tls=self._leaf_for(connection))
                 note.status = refused.status
+                if refused.method is not None:
+                    note.told(refused.method, refused.path or "/", refused.host)
             finally:
                 note.write(deny, self._gate, self._gate.journal.reserve(connection.identity))
 

@@ -10,7 +10,7 @@ from sluicegate.exchange import Connection, DialRefused, Gate
 from sluicegate.exchange.note import Note
 from sluicegate.facts import Ask
 from sluicegate.lanes import reset
-from sluicegate.lanes.splice import splice
+from sluicegate.lanes.splice import Moved, SpliceBroke, splice
 from sluicegate.snapshot import Snapshot
 from sluicegate.verdict import Coverage, Deny, Inspect, Permit, Reason, Verdict, built_in
 
@@ -63,13 +63,17 @@ class Spliced:
             self._note.coverage_request(Coverage.OPAQUE)
             self._note.coverage_response(Coverage.OPAQUE, "passed on undecrypted, as the rule says")
             self._gate.live.add(self)
-            self._task = asyncio.ensure_future(splice(client, upstream, idle_s=self._gate.limits.idle_timeout_s))
+            moved, idle_s = Moved(), self._gate.limits.idle_timeout_s
+            self._task = asyncio.ensure_future(splice(client, upstream, idle_s=idle_s, moved=moved))
             try:
-                self._note.bytes_up, self._note.bytes_down = await self._task
+                await self._task
+            except SpliceBroke as broke:
+                self._note.detail = f"the connection did not end cleanly: {broke.reason}"
             except asyncio.CancelledError:
-                reset.arm(upstream)
                 if isinstance(self._verdict, Permit):
                     raise  # not a reload: the gateway is stopping
+            finally:
+                self._note.bytes_up, self._note.bytes_down = moved.up, moved.down
 
 
 def _only_spliced(verdict: Verdict) -> Verdict:
