@@ -174,6 +174,10 @@ class Exchange:
             return deny
         return self._refuse(deny)
 
+    def refuse(self, deny: Deny) -> Deny:
+        """The dial's Deny: unlike fail's it says which list or rule refused the address."""
+        return self._refuse(deny)
+
     def recheck(self, snapshot: Snapshot) -> None:
         """Decides again after a reload (Live)."""
         if not isinstance(self.verdict, Permit):
