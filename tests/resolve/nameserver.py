@@ -22,6 +22,7 @@ class NameServer:
         self.records = {}  # (name, type) -> list of lists of texts: one per query, the last one for good
         self.ttl = {}
         self.rcodes = {}
+        self.lose = 0  # so many of the next queries get no answer
         self.silent = set()  # types that get no answer
         self.truncate = set()  # names whose UDP answers are cut short
         self.bare_aliases = False  # give CNAME records without what they lead to
@@ -85,6 +86,9 @@ class NameServer:
         self.arrived.set()
         await self.gate.wait()
         if dns.rdatatype.to_text(query.question[0].rdtype) in self.silent:
+            return
+        if self.lose > 0:
+            self.lose -= 1
             return
         if transport == "udp":
             for forged in self.forge(wire) if self.forge else ():

@@ -84,13 +84,14 @@ async def test_a_family_that_fails_does_not_fail_the_other(server: NameServer, r
 
 
 async def test_no_address_in_one_family_and_failure_in_the_other_is_failure_not_knowledge(
-    server: NameServer, resolver: Resolver
+    server: NameServer, resolver: Resolver, clock: Clock
 ):
     server.add("a.test", "AAAA", "2001:db8::1")
     server.rcodes["a.test", "AAAA"] = dns.rcode.SERVFAIL
     with pytest.raises(ResolveFailed, match="SERVFAIL"):
         await resolver.resolve(name("a.test"))
     del server.rcodes["a.test", "AAAA"]
+    clock.now += 1
     assert (await resolver.resolve(name("a.test"))).addresses == addresses("2001:db8::1")
 
 
@@ -108,9 +109,11 @@ async def test_literals_answer_themselves(server: NameServer, resolver: Resolver
 
 async def test_the_hosts_table_comes_first(server: NameServer):
     server.add("a.test", "A", "192.0.2.1")
-    table = {name("a.test"): addresses("192.0.2.9")}
+    table = {name("a.test"): addresses("192.0.2.9"), name("none.test"): ()}
     resolver = Resolver(settings.Resolver(servers=(Endpoint(LOOPBACK, server.port),), hosts=table))
     assert (await resolver.resolve(name("a.test"))).addresses == addresses("192.0.2.9")
+    with pytest.raises(ResolveFailed, match="hosts table"):
+        await resolver.resolve(name("none.test"))
     assert server.queries == []
 
 
@@ -251,6 +254,23 @@ async def test_a_failing_server_hands_on_to_the_next(server: NameServer):
         resolver = Resolver(settings.Resolver(servers=servers))
         assert (await resolver.resolve(name("a.test"))).addresses == addresses("192.0.2.1")
         assert broken.asked("a.test")
+
+
+async def test_a_failure_is_remembered_for_a_second(server: NameServer, resolver: Resolver, clock: Clock):
+    server.rcodes["a.test"] = dns.rcode.SERVFAIL
+    for after, queries in ((0, 2), (0.9, 2), (0.2, 4)):
+        clock.now += after
+        with pytest.raises(ResolveFailed, match="SERVFAIL"):
+            await resolver.resolve(name("a.test"))
+        assert len(server.queries) == queries
+
+
+async def test_a_lost_datagram_is_sent_again(server: NameServer, resolver: Resolver, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "_PATIENCE_S", (0.05, 2.0))
+    server.add("a.test", "A", "192.0.2.1")
+    server.lose = 2
+    assert (await resolver.resolve(name("a.test"))).addresses == addresses("192.0.2.1")
+    assert len(server.queries) > 2
 
 
 async def test_a_closed_port_is_a_failure_with_the_servers_name():

@@ -28,7 +28,8 @@ _CACHED_NAMES = 10_000
 _TTL_S = (1.0, 300.0)
 _NEGATIVE_TTL_S = (1.0, 30.0)
 _OTHER_FAMILY_S = 0.25  # how long addresses of one family wait for the other (RFC 8305 asks for 50 ms at least)
-_ATTEMPT_S = 2.0  # one query to one server, at most
+_PATIENCE_S = (0.5, 1.0, 2.0, 4.0)  # for one query to one server, round by round: a datagram is soon lost
+_FAILURE_TTL_S = 1.0  # RFC 9520, 3.2: failures are remembered, too, or clients that retry make a storm
 _MOST_ALIASES = 8
 _CLOSED = "the gateway is shutting down"
 
@@ -75,6 +76,8 @@ class Resolver:
         if name.address is not None:
             return Answer(name, (name.address,), (), math.inf)
         if (fixed := self._settings.hosts.get(name)) is not None:
+            if not fixed:
+                raise ResolveFailed("has no address in the hosts table")
             return Answer(name, tuple(fixed), (), math.inf)
         if (known := self._cache.get(name)) is None:
             known = await self._shared(self._lookup(name))
@@ -116,9 +119,9 @@ class Resolver:
             async with asyncio.timeout(self._settings.timeout_s):
                 found = await self._both_families(name)
         except TimeoutError:
-            return f"no answer within {self._settings.timeout_s:g} s"
+            found = Nothing(f"no answer within {self._settings.timeout_s:g} s", _FAILURE_TTL_S)
         except answers.Unusable as error:
-            return str(error)
+            found = Nothing(str(error), _FAILURE_TTL_S)
         now = self._clock()
         if isinstance(found, Nothing):
             self._cache.put(name, found.why, now + _within(found.ttl, _NEGATIVE_TTL_S))
@@ -159,31 +162,39 @@ class Resolver:
         raise answers.Unusable(f"more than {_MOST_ALIASES} aliases one after the other")
 
     async def _query(self, name: HostName, rdtype: str) -> answers.Response:
-        """The first usable response of any server; asked in turn until the time is up."""
+        """The first usable response of any server: asked in turn, and again, with more patience, who was silent."""
         if not self._servers:
             raise answers.Unusable("no DNS server is configured, and /etc/resolv.conf names none")
-        failures: list[str] = []
-        for _ in range(2):
-            for server in self._servers:
+        servers = self._servers
+        for patience in _PATIENCE_S:
+            failures: list[str] = []
+            silent: list[Endpoint] = []
+            for server in servers:
                 try:
-                    return await self._exchange(server, name, rdtype)
+                    return await _exchange(server, name, rdtype, patience)
+                except dns.exception.Timeout:
+                    silent.append(server)
+                    failures.append(f"{server}: no answer")
                 except answers.Unusable as error:
                     failures.append(f"{server}: {error}")
-        raise answers.Unusable("; ".join(dict.fromkeys(failures)))
+            servers = tuple(silent)
+            if not servers:
+                break
+        raise answers.Unusable("; ".join(failures))
 
-    async def _exchange(self, server: Endpoint, name: HostName, rdtype: str) -> answers.Response:
-        query = answers.query(name, rdtype)
-        share = min(_ATTEMPT_S, self._settings.timeout_s / (2 * len(self._servers)))
-        try:
-            # ignore_errors: a forged datagram must not end the wait for the true one.
-            response, _ = await dns.asyncquery.udp_with_fallback(
-                query, str(server.address), timeout=share, port=server.port, ignore_unexpected=True, ignore_errors=True
-            )
-        except dns.exception.Timeout:
-            raise answers.Unusable("no answer") from None
-        except (dns.exception.DNSException, OSError, EOFError, ValueError) as error:
-            raise answers.Unusable(f"{type(error).__name__}: {error}") from error
-        return answers.checked(response)
+
+async def _exchange(server: Endpoint, name: HostName, rdtype: str, patience: float) -> answers.Response:
+    query = answers.query(name, rdtype)
+    try:
+        # ignore_errors: a forged datagram must not end the wait for the true one.
+        response, _ = await dns.asyncquery.udp_with_fallback(
+            query, str(server.address), timeout=patience, port=server.port, ignore_unexpected=True, ignore_errors=True
+        )
+    except dns.exception.Timeout:
+        raise
+    except (dns.exception.DNSException, OSError, EOFError, ValueError) as error:
+        raise answers.Unusable(f"{type(error).__name__}: {error}") from error
+    return answers.checked(response)
 
 
 def _within(ttl: float, bounds: tuple[float, float]) -> float:
