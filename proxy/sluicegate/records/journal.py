@@ -79,6 +79,7 @@ class Journal:
         self._folds = Folds()
         file = LinesFile(settings.file, max_size=settings.max_size, max_age_s=settings.max_age_s, keep=settings.keep)
         self._writer = Writer(file, self._written, self._summaries)
+        metrics.watch_records(lambda: self._waiting, lambda: self._reserved)
 
     def reserve(self, identity: Identity | None = None) -> Slot | None:
         """Room for one record, before its request is permitted. None: there is none, so nothing may be permitted.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
 import contextlib
 from collections.abc import Callable, Iterator
 
@@ -137,7 +138,7 @@ class Metrics:
     def unsafe_addresses(self, networks: int) -> None:
         self._unsafe.set(networks)
 
-    def exposition(self) -> bytes:
+    def exposition(self) -> builtins.bytes:
         """The Prometheus text format, version 0.0.4."""
         return generate_latest(self.registry)
 

@@ -258,8 +258,8 @@ def decode(line: bytes) -> Record:
 
 def timestamp(at: float) -> str:
     """RFC 3339 in UTC with microseconds. at: seconds since 1970."""
-    whole = int(at // 1)
-    return f"{_second(whole)}.{int((at - whole) * 1e6):06d}Z"
+    whole, micros = divmod(round(at * 1e6), 1_000_000)
+    return f"{_second(whole)}.{micros:06d}Z"
 
 
 _encoder = msgspec.json.Encoder()
