@@ -8,7 +8,7 @@ which whoever forwards the bytes must hold back (docs/dlp.md).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sluicegate.dlp.confirm import Sighting, confirm, sure
@@ -72,14 +72,22 @@ class Text:
         assert self._cursor is not None
         found, self._cursor.hits.found = self._cursor.hits.found, []
         candidates = sorted(self._pending + found)
-        rules, size = self._matter.rules, self._size
-        self._pending = [] if final else [hit for hit in candidates if hit[0] + rules[hit[1]].ahead > size]
-        ready = candidates if final else [hit for hit in candidates if hit[0] + rules[hit[1]].ahead <= size]
-        if not ready:
+        self._pending = []
+        if not final:
+            candidates, self._pending = self._parted(candidates)
+        if not candidates:
             return ()
         if self._search is None:
             self._search = _Search(self._matter)
-        return [seen for end, index in ready for seen in self._search.at(index, end, window, size)]
+        return self._search.at(candidates, window, self._size)
+
+    def _parted(self, candidates: list[tuple[int, int]]) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+        """Those of which all has been seen that can matter, and the others."""
+        rules, size = self._matter.rules, self._size
+        if candidates[-1][0] + self._matter.keep <= size:  # further back than any rule looks: the usual case
+            return candidates, []
+        ready = [hit for hit in candidates if hit[0] + rules[hit[1]].ahead <= size]
+        return ready, [hit for hit in candidates if hit[0] + rules[hit[1]].ahead > size]
 
 
 def sightings(matter: Matter, value: bytes) -> list[Sighting]:
@@ -87,8 +95,7 @@ def sightings(matter: Matter, value: bytes) -> list[Sighting]:
     hits = matter.database.once(value)
     if not hits:
         return []
-    search = _Search(matter)
-    return [seen for end, index in sorted(hits) for seen in search.at(index, end, value, len(value))]
+    return _Search(matter).at(sorted(hits), value, len(value))
 
 
 class _Search:
@@ -106,22 +113,28 @@ class _Search:
         self._from: dict[int, int] = {}
         self._rejected: dict[int, int] = {}
 
-    def at(self, index: int, end: int, window: bytes, size: int) -> Iterator[Sighting]:
-        """The rule's matches that start before `end`; `window` is the last part of the `size` bytes of text so far."""
-        rule, base = self._matter.rules[index], size - len(window)
-        start = max(end - rule.max_length, self._from.get(index, 0), base)
-        limit = end + rule.max_length - base
-        while start < end:
-            match = rule.pattern.search(window, start - base, limit)
-            if match is None or base + match.start() >= end:
-                break
-            if len(match[0]) > rule.max_length:
-                match = rule.pattern.match(window, match.start(), match.start() + rule.max_length) or match
-            seen = self._examine(index, match, window, end)
-            start = base + (match.end() if seen else match.start() + 1)
-            if seen:
-                yield seen
-        self._from[index] = max(start, end)
+    def at(self, candidates: list[tuple[int, int]], window: bytes, size: int) -> list[Sighting]:
+        """The matches that start before one of these ends; `window` is the last part of the `size` bytes of text."""
+        base = size - len(window)
+        seen: list[Sighting] = []
+        for end, index in candidates:
+            if end > self._from.get(index, 0):
+                self._from[index] = max(end, self._walk(index, end, window, base, seen))
+        return seen
+
+    def _walk(self, index: int, end: int, window: bytes, base: int, seen: list[Sighting]) -> int:
+        """Appends to `seen`; returns where the last match was left."""
+        rule = self._matter.rules[index]
+        search, longest = rule.pattern.search, rule.max_length
+        start = max(end - longest, self._from.get(index, 0), base)
+        while (match := search(window, start - base, end - base + longest)) and base + match.start() < end:
+            if match.end() - match.start() > longest:
+                match = rule.pattern.match(window, match.start(), match.start() + longest) or match
+            sighting = self._examine(index, match, window, end)
+            start = base + (match.start() + 1 if sighting is None else match.end())
+            if sighting is not None:
+                seen.append(sighting)
+        return start
 
     def _examine(self, index: int, match: re.Match[bytes], window: bytes, end: int) -> Sighting | None:
         rule, key = self._matter.rules[index], self._matter.key

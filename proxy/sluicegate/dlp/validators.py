@@ -23,7 +23,7 @@ VALIDATORS: dict[str, Callable[[bytes], bool]] = {
 
 NORMAL_FORMS: dict[str, Callable[[bytes], bytes]] = {
     "luhn": numbers.digits,
-    "iban": numbers.alphanumeric,
+    "iban": numbers.iban_form,
     "ssn": numbers.digits,
     "pem": tokens.pem_body,
 }
