@@ -18,7 +18,7 @@ from sluicegate.identity.table import Table
 from sluicegate.lanes import explicit, reset
 from sluicegate.lanes.original import DirectConnection, endpoint, original_destination
 from sluicegate.lanes.peek import BadHello, HelloTimeout, HelloTooLarge, PeerGone, peek
-from sluicegate.lanes.refuse import answer, refuse
+from sluicegate.lanes.refuse import refuse
 from sluicegate.lanes.spliced import Spliced
 from sluicegate.names import HostName
 from sluicegate.records.ids import new_id
@@ -144,25 +144,25 @@ class Reception:
             raise Refused(Reason.HELLO_TIMEOUT, "the CONNECT was not completed in time", connection) from None
         connection = replace(connection, name=tunnel.name, port=tunnel.port)
         verdict = self._gate.snapshot.decide(_ask(connection, _CONNECT_PROTOCOLS))
+        await asyncio.get_running_loop().sock_sendall(sock, explicit.ESTABLISHED)
         if isinstance(verdict, Deny):
-            await self._refuse_connect(sock, connection, verdict)
+            await self._refuse_tunnel(sock, connection, verdict)
             return
-        loop = asyncio.get_running_loop()
-        await loop.sock_sendall(sock, explicit.ESTABLISHED)
         hello = await self._hello(sock, connection)
+        connection = replace(connection, hello=hello, explicit=False, tls=hello.wire is Wire.TLS)
         if hello.sni is not None and hello.sni != tunnel.name:
-            connection = replace(connection, hello=hello)
-            raise Refused(
-                Reason.NAMES_DISAGREE, f"CONNECT names {tunnel.name}, the ClientHello {hello.sni}", connection
-            )
-        await self._decided(sock, replace(connection, hello=hello, explicit=False, tls=hello.wire is Wire.TLS))
+            detail = f"CONNECT names {tunnel.name}, the ClientHello {hello.sni}"
+            raise Refused(Reason.NAMES_DISAGREE, detail, connection)
+        await self._decided(sock, connection)
 
-    async def _refuse_connect(self, sock: socket.socket, connection: Connection, deny: Deny) -> None:
-        note = Note(connection)
+    async def _refuse_tunnel(self, sock: socket.socket, connection: Connection, deny: Deny) -> None:
+        """Tells why inside the tunnel: hardly a client shows its user the body of a refused CONNECT."""
         try:
-            note.status = await answer(sock, deny, note.id)
-        finally:
-            note.write(deny, self._gate, self._gate.journal.reserve(connection.identity))
+            hello = await self._hello(sock, connection)
+        except Refused as refused:
+            self._reset(sock, refused.connection, deny)
+            return
+        await self._refuse(sock, replace(connection, hello=hello, tls=hello.wire is Wire.TLS), deny)
 
     async def _hello(self, sock: socket.socket, connection: Connection) -> Hello:
         limits = self._gate.limits
