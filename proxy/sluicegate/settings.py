@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from pathlib import Path
+from typing import Literal
 
 from sluicegate import documents
 from sluicegate.documents import Node
@@ -104,7 +105,7 @@ class Settings:
     listen: Listen = Listen()
     workers: int = 1
     engine: str = "auto"
-    default: str = "deny"
+    default: Literal["deny", "audit"] = "deny"
     authority: Authority = Authority()
     resolver: Resolver = Resolver()
     upstream: Upstream = Upstream()
@@ -150,7 +151,7 @@ def parse(text: str, file: str, base: Path) -> Settings:
         listen=top.read("listen", _listen, Listen()),
         workers=top.read("workers", _workers, 1),
         engine=top.read("engine", lambda node: node.one_of("auto", "mitm"), "auto"),
-        default=top.read("default", lambda node: node.one_of("deny", "audit"), "deny"),
+        default=top.read("default", _default, "deny"),
         authority=top.read("authority", at.authority, at.authority_default()),
         resolver=top.read("resolver", _resolver, Resolver()),
         upstream=top.read("upstream", at.upstream, Upstream()),
@@ -263,6 +264,10 @@ def _workers(node: Node) -> int:
     if node.value == "auto":
         return len(os.sched_getaffinity(0))
     return node.integer(1, 1024)
+
+
+def _default(node: Node) -> Literal["deny", "audit"]:
+    return "audit" if node.one_of("deny", "audit") == "audit" else "deny"
 
 
 def _resolver(node: Node) -> Resolver:

@@ -169,11 +169,8 @@ class Content:
         blocking = tuple(finding for finding in fresh if finding.action == "block")
         if blocking:
             first = blocking[0]
-            raise Stop(
-                Reason.SENSITIVE_DATA,
-                first.message or f"{first.location} holds sensitive data ({first.rule})",
-                blocking,
-            )
+            what = first.message or first.rule
+            raise Stop(Reason.SENSITIVE_DATA, f"{first.location} holds sensitive data: {what}", blocking)
 
 
 def _recorded_only(finding: Finding) -> Finding:
