@@ -228,7 +228,7 @@ def command(
     except OSError as error:
         fail(f"{path}: cannot be read: {error.strerror}")
     if teller.broken:
-        click.echo(f"sluicegate: {path}: {_lines(teller.broken)} not records: left out", err=True)
+        click.echo(f"sluicegate: {path}: {_lines(teller.broken)}: left out", err=True)
     raise SystemExit(OK if teller.told else NO)
 
 
@@ -328,7 +328,7 @@ def _of_many(record: Record) -> str:
 
 
 def _lines(number: int) -> str:
-    return "1 line is" if number == 1 else f"{number} lines are"
+    return "1 line is no record" if number == 1 else f"{number} lines are no records"
 
 
 def _color() -> bool | None:

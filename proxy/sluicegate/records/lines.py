@@ -53,7 +53,7 @@ class Follower:
         """`files`: what open_all gave, each read to its end."""
         self._path = path
         self._file = files[-1] if files else None
-        self._seen = {_head(file) for file in files}
+        self._seen = {head for file in files if (head := _head(file))}
         self._moved = False
         for file in files[:-1]:
             file.close()
@@ -78,13 +78,14 @@ class Follower:
         if os.fstat(file.fileno()).st_size < file.tell():
             file.seek(0)  # emptied in place
         yield from read(file)
-        self._seen.add(_head(file))
+        if head := _head(file):
+            self._seen.add(head)
 
     def _go_on(self) -> Iterator[bytes]:
         """All files that came after ours, each to its end; the last one is ours then."""
         files = open_all(self._path)
         ours = [index for index, file in enumerate(files) if self._file is not None and _same(file, self._file)]
-        newer = files[ours[0] + 1 :] if ours else [file for file in files if _head(file) not in self._seen]
+        newer = [file for file in files[ours[0] + 1 if ours else 0 :] if _head(file) not in self._seen]
         for file in files:
             if file not in newer:
                 file.close()
