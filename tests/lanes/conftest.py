@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime
+import datetime as dt
 import ipaddress
 import socket
 import ssl
@@ -17,22 +17,23 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+type Pair = tuple[socket.socket, socket.socket]
 type Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
 
 @pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
-def run(request) -> Iterator[Run]:
+def run(request: pytest.FixtureRequest) -> Iterator[Run]:
     """Runs a coroutine to its end, on each of the two event loops."""
     with asyncio.Runner(loop_factory=request.param) as runner:
         yield lambda coroutine: runner.run(asyncio.wait_for(coroutine, 20))
 
 
 @pytest.fixture
-def pairs() -> Iterator[Callable[[], tuple[socket.socket, socket.socket]]]:
+def pairs() -> Iterator[Callable[[], Pair]]:
     """Makes connected TCP pairs: the client (blocking) and the accepted, non-blocking socket."""
     with contextlib.ExitStack() as stack:
 
-        def make() -> tuple[socket.socket, socket.socket]:
+        def make() -> Pair:
             with socket.create_server(("127.0.0.1", 0)) as listener:
                 client = stack.enter_context(socket.create_connection(listener.getsockname(), timeout=10))
                 accepted = stack.enter_context(listener.accept()[0])
@@ -44,16 +45,16 @@ def pairs() -> Iterator[Callable[[], tuple[socket.socket, socket.socket]]]:
 
 
 @pytest.fixture
-def pair(pairs):
+def pair(pairs: Callable[[], Pair]):
     return pairs()
 
 
 @pytest.fixture(scope="session")
-def leaf(tmp_path_factory) -> Path:
+def leaf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A PEM file with key and certificate of example.test and 127.0.0.1, signed by itself."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "example.test")])
-    now = datetime.datetime.now(datetime.UTC)
+    now = dt.datetime.now(dt.UTC)
     names = [x509.DNSName("example.test"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
     cert = (
         x509.CertificateBuilder()
@@ -61,8 +62,8 @@ def leaf(tmp_path_factory) -> Path:
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
+        .not_valid_before(now - dt.timedelta(hours=1))
+        .not_valid_after(now + dt.timedelta(days=1))
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
@@ -76,7 +77,7 @@ def leaf(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def server_context(leaf) -> ssl.SSLContext:
+def server_context(leaf: Path) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(leaf)
     context.set_alpn_protocols(["http/1.1"])
@@ -84,7 +85,7 @@ def server_context(leaf) -> ssl.SSLContext:
 
 
 @pytest.fixture
-def client_context(leaf) -> ssl.SSLContext:
+def client_context(leaf: Path) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=leaf)
     context.set_alpn_protocols(["h2", "http/1.1"])
     return context

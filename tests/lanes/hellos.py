@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from typing import Any
 
 DEFAULT_CIPHERS = (0x1301, 0xC02F)
 
@@ -55,7 +56,7 @@ def records(payload: bytes, size: int) -> bytes:
     return b"".join(record(payload[at : at + size]) for at in range(0, len(payload), size))
 
 
-def hello(*extensions: bytes, **fields) -> bytes:
+def hello(*extensions: bytes, **fields: Any) -> bytes:
     """One record with a ClientHello; for example.test unless extensions are given."""
     return record(message(*(extensions or (sni(b"example.test"),)), **fields))
 

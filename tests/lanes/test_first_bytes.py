@@ -44,7 +44,7 @@ from sluicegate.lanes.first_bytes import wire
         pytest.param(b"PRI * HTTP/2.", None, id="a preface or a request"),
     ],
 )
-def test_table(data, expected):
+def test_table(data: bytes, expected: Wire | None):
     assert wire(data) is expected
 
 
@@ -52,7 +52,7 @@ def test_table(data, expected):
     "data",
     [b"GET / HTTP/1.1\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nSM", b"SSH-2.0-x\r\n", b"\x16\x03\x01\x00\x05", b"EHLO a\r\n"],
 )
-def test_byte_by_byte_it_is_decided_once(data):
+def test_byte_by_byte_it_is_decided_once(data: bytes):
     answers = [wire(data[:end]) for end in range(len(data) + 1)]
     decided = [answer for answer in answers if answer is not None]
     assert set(decided) == {wire(data)}
@@ -62,12 +62,12 @@ def test_byte_by_byte_it_is_decided_once(data):
 
 @settings(max_examples=1000)
 @given(st.binary(max_size=12) | st.text("GETSHPRI*/ -0x\r\n", max_size=16).map(str.encode), st.binary(max_size=12))
-def test_more_bytes_never_change_an_answer(beginning, more):
+def test_more_bytes_never_change_an_answer(beginning: bytes, more: bytes):
     answer = wire(beginning)
     if answer is not None:
         assert wire(beginning + more) is answer
 
 
 @given(st.binary(min_size=60, max_size=80))
-def test_sixty_bytes_are_enough(data):
+def test_sixty_bytes_are_enough(data: bytes):
     assert wire(data) is not None

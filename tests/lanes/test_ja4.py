@@ -3,6 +3,7 @@ from __future__ import annotations
 import shutil
 import socket
 import subprocess
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,7 @@ CHROME = ClientHello(
 """The worked example of the specification, GREASE left out."""
 
 
-def variant(**changes) -> ClientHello:
+def variant(**changes: Any) -> ClientHello:
     fields = {name: getattr(CHROME, name) for name in CHROME.__dataclass_fields__}
     return ClientHello(**{**fields, **changes})
 
@@ -40,7 +41,7 @@ def variant(**changes) -> ClientHello:
         pytest.param(ClientHello(0x0301, (), versions=(0x0301,)), "t10i000000_000000000000_000000000000", id="nothing"),
     ],
 )
-def test_published(hello, expected):
+def test_published(hello: ClientHello, expected: str):
     assert ja4(hello) == expected
 
 
@@ -63,7 +64,7 @@ def test_published(hello, expected):
         pytest.param({"alpn": (b"a ",)}, "t13d151660_", id="a space is no letter"),
     ],
 )
-def test_the_readable_part(changes, beginning):
+def test_the_readable_part(changes: dict[str, object], beginning: str):
     assert ja4(variant(**changes)).startswith(beginning)
 
 

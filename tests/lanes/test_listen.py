@@ -8,10 +8,12 @@ import socket
 import subprocess
 import sys
 from ipaddress import ip_address
+from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
+from lanes.conftest import Run
 from sluicegate.errors import ConfigError
 from sluicegate.facts import Endpoint
 from sluicegate.lanes.listen import accept_loop, open_socket, open_sockets
@@ -159,16 +161,15 @@ class TestWhatCannotBeOpened:
             f"try: open_socket(Endpoint(ip_address('127.0.0.1'), {port}), transparent={transparent})\n"
             "except ConfigError as error: print(error)"
         )
-        with open("/proc/sys/net/ipv4/ip_unprivileged_port_start", encoding="ascii") as start:
-            if port and int(start.read()) <= port:
-                pytest.skip("low ports need no rights here")
+        if port and int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text("ascii")) <= port:
+            pytest.skip("low ports need no rights here")
         said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
         assert said.startswith("listen: `127.0.0.1:")
         assert says in said
 
 
 class TestAccepting:
-    def test_every_connection_is_given_away_non_blocking(self, run):
+    def test_every_connection_is_given_away_non_blocking(self, run: Run):
         async def conversation() -> None:
             given: asyncio.Queue[socket.socket] = asyncio.Queue()
             with open_socket(ANY_PORT, transparent=False) as listener:
@@ -183,7 +184,7 @@ class TestAccepting:
 
         run(conversation())
 
-    def test_one_that_cannot_be_taken_up_is_closed_and_others_go_on(self, run):
+    def test_one_that_cannot_be_taken_up_is_closed_and_others_go_on(self, run: Run):
         async def conversation() -> None:
             given: asyncio.Queue[socket.socket] = asyncio.Queue()
 
@@ -206,7 +207,7 @@ class TestAccepting:
             run(conversation())
         assert [entry["event"] for entry in logs] == ["connection not taken up"]
 
-    def test_when_stopped_it_lets_go_of_the_listener(self, run):
+    def test_when_stopped_it_lets_go_of_the_listener(self, run: Run):
         async def conversation() -> None:
             given: list[socket.socket] = []
             with open_socket(ANY_PORT, transparent=False) as listener:
@@ -219,7 +220,7 @@ class TestAccepting:
 
         run(conversation())
 
-    def test_without_descriptors_connections_wait(self, run):
+    def test_without_descriptors_connections_wait(self, run: Run):
         async def conversation() -> list[str]:
             given: asyncio.Queue[socket.socket] = asyncio.Queue()
             with open_socket(ANY_PORT, transparent=False) as listener, socket.socket() as client:
@@ -227,7 +228,7 @@ class TestAccepting:
                 await asyncio.sleep(0)
                 with capture_logs() as logs, _no_more_descriptors():
                     client.connect(listener.getsockname())
-                    while not logs:
+                    while not logs:  # noqa: ASYNC110 - a log line sets no event
                         await asyncio.sleep(0.01)
                     await asyncio.sleep(0.25)  # two more attempts, about which nothing more is said
                     assert given.empty()

@@ -7,7 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -119,25 +119,25 @@ def ask(request: pytest.FixtureRequest, namespaces: tuple[str, str]):
 @pytest.mark.net
 class TestKernel:
     @pytest.mark.parametrize("ask", ["redirect4", "mapped"], indirect=True)
-    def test_redirect_ipv4(self, ask):
+    def test_redirect_ipv4(self, ask: Callable[[str, int], str]):
         assert ask("198.51.100.7", 443) == "198.51.100.7:443 10.99.0.2"
         assert ask("10.99.0.1", 8443) == "direct"
         assert ask("10.99.0.1", 443) == "10.99.0.1:443 10.99.0.2"  # ourselves by another port: for the guard
 
     @pytest.mark.parametrize("ask", ["redirect6"], indirect=True)
-    def test_redirect_ipv6(self, ask):
+    def test_redirect_ipv6(self, ask: Callable[[str, int], str]):
         assert ask("2001:db8::7", 443) == "[2001:db8::7]:443 fd99::2"
         assert ask("fd99::1", 8443) == "direct"
 
     @pytest.mark.parametrize("ask", ["tproxy4"], indirect=True)
-    def test_tproxy_ipv4(self, ask):
+    def test_tproxy_ipv4(self, ask: Callable[[str, int], str]):
         assert ask("198.51.100.7", 80) == "198.51.100.7:80 10.99.0.2"
         assert ask("198.51.100.7", 9443) == "198.51.100.7:9443 10.99.0.2"  # the listener's port, elsewhere
         assert ask("10.99.0.1", 9443) == "direct"
         assert ask("10.99.0.1", 9444) == "direct"  # redirected, and still to ourselves
 
     @pytest.mark.parametrize("ask", ["tproxy6"], indirect=True)
-    def test_tproxy_ipv6(self, ask):
+    def test_tproxy_ipv6(self, ask: Callable[[str, int], str]):
         assert ask("2001:db8::7", 80) == "[2001:db8::7]:80 fd99::2"
         assert ask("2001:db8::7", 9443) == "[2001:db8::7]:9443 fd99::2"
         assert ask("fd99::1", 9443) == "direct"

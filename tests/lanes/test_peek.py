@@ -6,10 +6,12 @@ import socket
 import struct
 import threading
 import time
+from typing import Any
 
 import pytest
-from lanes.hellos import alpn, extension, hello, message, openssl_hello, records, sni
 
+from lanes.conftest import Pair, Run
+from lanes.hellos import alpn, extension, hello, message, openssl_hello, records, sni
 from sluicegate.facts import Hello, Wire
 from sluicegate.lanes.peek import BadHello, HelloTimeout, HelloTooLarge, PeerGone, peek
 from sluicegate.names import HostName
@@ -27,7 +29,7 @@ class CountingSocket(socket.socket):
 
     reads = 0
 
-    def recv(self, *args) -> bytes:
+    def recv(self, *args: int) -> bytes:
         self.reads += 1
         return super().recv(*args)
 
@@ -38,7 +40,7 @@ def counting(sock: socket.socket) -> CountingSocket:
     return twin
 
 
-async def fed(sock: socket.socket, client: socket.socket, pieces: list[bytes], **options) -> Hello:
+async def fed(sock: socket.socket, client: socket.socket, pieces: list[bytes], **options: Any) -> Hello:
     """Peeks while a thread sends piece after piece, each as soon as the one before was taken by the kernel."""
 
     def feed() -> None:
@@ -63,13 +65,13 @@ class TestWhatIsSeen:
             (b"\0\0\0\x08\x04\xd2\x16\x2f", Wire.OTHER),
         ],
     )
-    def test_other_than_tls(self, run, pair, data, wire):
+    def test_other_than_tls(self, run: Run, pair: Pair, data: bytes, wire: Wire):
         client, sock = pair
         client.sendall(data)
         assert run(look(sock)) == Hello(wire)
         assert sock.recv(1000) == data
 
-    def test_tls(self, run, pair):
+    def test_tls(self, run: Run, pair: Pair):
         client, sock = pair
         data = openssl_hello()
         client.sendall(data)
@@ -82,14 +84,14 @@ class TestWhatIsSeen:
         assert not found.ech
         assert sock.recv(10_000) == data
 
-    def test_ech_and_an_odd_alpn(self, run, pair):
+    def test_ech_and_an_odd_alpn(self, run: Run, pair: Pair):
         client, sock = pair
         client.sendall(hello(sni(b"example.test"), extension(0xFE0D, b"x"), alpn(b"\xfa\xfa")))
         found = run(look(sock))
         assert found.ech
         assert found.alpn == ("\xfa\xfa",)
 
-    def test_a_client_that_ends_after_its_request(self, run, pair):
+    def test_a_client_that_ends_after_its_request(self, run: Run, pair: Pair):
         client, sock = pair
         client.sendall(b"GET / HTTP/1.0\r\n\r\n")
         client.shutdown(socket.SHUT_WR)
@@ -98,13 +100,13 @@ class TestWhatIsSeen:
 
 class TestHoweverItIsCut:
     @pytest.mark.parametrize("first", [1, 2, 3, 5, 6, 60])
-    def test_a_first_segment_of(self, run, pair, first):
+    def test_a_first_segment_of(self, run: Run, pair: Pair, first: int):
         data = openssl_hello()
         client, sock = pair
         assert run(fed(sock, client, [data[:first], data[first:]])).sni == HostName.parse("example.test")
         assert sock.recv(10_000) == data
 
-    def test_one_byte_is_waited_with(self, run, pair):
+    def test_one_byte_is_waited_with(self, run: Run, pair: Pair):
         client, sock = pair
 
         async def conversation() -> Hello:
@@ -119,7 +121,7 @@ class TestHoweverItIsCut:
         assert run(conversation()).wire is Wire.HTTP1
 
     @pytest.mark.parametrize("size", [1, 20, 16384])
-    def test_a_hello_byte_by_byte(self, run, pair, size):
+    def test_a_hello_byte_by_byte(self, run: Run, pair: Pair, size: int):
         data = records(openssl_hello()[5:], size)
         client, sock = pair
         pieces = [data[at : at + 1] for at in range(len(data))]
@@ -127,20 +129,20 @@ class TestHoweverItIsCut:
         assert sock.recv(20_000) == data
 
     @pytest.mark.parametrize("size", [20, 16384])
-    def test_the_largest(self, run, pair, size):
+    def test_the_largest(self, run: Run, pair: Pair, size: int):
         data = records(message(sni(b"example.test"), extension(21, bytes(48_000))), size)
         client, sock = pair
         assert run(fed(sock, client, [data])).sni == HostName.parse("example.test")
         assert len(sock.recv(LIMIT, socket.MSG_PEEK)) == len(data)
 
-    def test_what_follows_is_left_alone(self, run, pair):
+    def test_what_follows_is_left_alone(self, run: Run, pair: Pair):
         client, sock = pair
         client.sendall(openssl_hello() + b"\x14\x03\x03\x00\x01\x01")
         assert run(look(sock)).wire is Wire.TLS
 
 
 class TestCost:
-    def test_a_partial_hello_does_not_spin(self, run, pair):
+    def test_a_partial_hello_does_not_spin(self, run: Run, pair: Pair):
         client, sock = pair
         with counting(sock) as twin:
             client.sendall(openssl_hello()[:200])
@@ -148,14 +150,14 @@ class TestCost:
                 run(look(twin, timeout_s=0.3))
             assert twin.reads <= 2
 
-    def test_a_byte_at_a_time_wakes_us_a_few_times(self, run, pair):
+    def test_a_byte_at_a_time_wakes_us_a_few_times(self, run: Run, pair: Pair):
         client, sock = pair
         data = openssl_hello()
         with counting(sock) as twin:
             run(fed(twin, client, [data[at : at + 1] for at in range(len(data))]))
             assert twin.reads <= 8
 
-    def test_an_end_that_keeps_the_socket_readable_does_not_spin(self, run, pair):
+    def test_an_end_that_keeps_the_socket_readable_does_not_spin(self, run: Run, pair: Pair):
         client, sock = pair
         with counting(sock) as twin:
             client.sendall(openssl_hello()[:200])
@@ -165,7 +167,7 @@ class TestCost:
             assert twin.reads <= 4
 
     @pytest.mark.parametrize("data", [openssl_hello(), b"GET / HTTP/1.1\r\n", b"GE", b""])
-    def test_the_low_water_mark_is_put_back(self, run, pair, data):
+    def test_the_low_water_mark_is_put_back(self, run: Run, pair: Pair, data: bytes):
         client, sock = pair
         client.sendall(data)
         try:
@@ -177,14 +179,14 @@ class TestCost:
 
 class TestWhatIsRefused:
     @pytest.mark.parametrize("data", [b"", b"\x16", b"\x16\x03", b"GET", openssl_hello()[:-1]])
-    def test_silence(self, run, pair, data):
+    def test_silence(self, run: Run, pair: Pair, data: bytes):
         client, sock = pair
         client.sendall(data)
         with pytest.raises(HelloTimeout) as caught:
             run(look(sock, timeout_s=0.05))
         assert caught.value.reason is Reason.HELLO_TIMEOUT
 
-    def test_the_deadline_is_one_for_all_bytes(self, run, pair):
+    def test_the_deadline_is_one_for_all_bytes(self, run: Run, pair: Pair):
         client, sock = pair
         stop = threading.Event()
 
@@ -208,7 +210,7 @@ class TestWhatIsRefused:
     @pytest.mark.parametrize(
         ("limit", "fits"), [pytest.param(516, False, id="one byte too small"), pytest.param(517, True, id="it fits")]
     )
-    def test_the_limit(self, run, pair, limit, fits):
+    def test_the_limit(self, run: Run, pair: Pair, limit: int, fits: bool):
         client, sock = pair
         data = hello(sni(b"example.test"), extension(21, bytes(517 - len(hello(sni(b"example.test"))) - 4)))
         assert len(data) == 517
@@ -220,13 +222,13 @@ class TestWhatIsRefused:
                 run(look(sock, limit=limit))
             assert caught.value.reason is Reason.HELLO_TOO_LARGE
 
-    def test_a_hello_of_64_kib_is_refused_before_it_has_come(self, run, pair):
+    def test_a_hello_of_64_kib_is_refused_before_it_has_come(self, run: Run, pair: Pair):
         client, sock = pair
         client.sendall(b"\x16\x03\x01\x00\x04\x01\x01\x00\x00")
         with pytest.raises(HelloTooLarge):
             run(look(sock))
 
-    def test_nonsense_is_named(self, run, pair):
+    def test_nonsense_is_named(self, run: Run, pair: Pair):
         client, sock = pair
         client.sendall(hello(sni(b"192.0.2.1")))
         with pytest.raises(BadHello) as caught:
@@ -234,7 +236,7 @@ class TestWhatIsRefused:
         assert caught.value.why == "server_name is an address"
 
     @pytest.mark.parametrize("data", [b"", b"GE", openssl_hello()[:100]])
-    def test_a_client_that_closes(self, run, pair, data):
+    def test_a_client_that_closes(self, run: Run, pair: Pair, data: bytes):
         client, sock = pair
         client.sendall(data)
         client.close()
@@ -242,7 +244,7 @@ class TestWhatIsRefused:
             run(look(sock))
         assert caught.value.reason is Reason.CLIENT_GONE
 
-    def test_a_client_that_resets(self, run, pair):
+    def test_a_client_that_resets(self, run: Run, pair: Pair):
         client, sock = pair
 
         async def conversation() -> None:
@@ -257,7 +259,7 @@ class TestWhatIsRefused:
             run(conversation())
 
 
-def test_the_socket_can_go_into_a_transport_afterwards(run, pair):
+def test_the_socket_can_go_into_a_transport_afterwards(run: Run, pair: Pair):
     client, sock = pair
 
     async def conversation() -> bytes:
