@@ -209,8 +209,8 @@ class Bed:
         (self.folder / "nginx.conf").write_text(self._nginx())
         for path in (self.folder, *self.folder.rglob("*")):
             path.chmod(path.stat().st_mode | (0o055 if path.is_dir() else 0o044))
-        log = (self.folder / "nginx.out").open("wb")
-        self.origin.start("nginx", "-c", str(self.folder / "nginx.conf"), stdout=log, stderr=log)
+        with (self.folder / "nginx.out").open("wb") as log:
+            self.origin.start("nginx", "-c", str(self.folder / "nginx.conf"), stdout=log, stderr=log)
         dns = Path(__file__).with_name("dns_server.py")
         self.origin.start(sys.executable, "-P", str(dns), DNS_V4, str(self.folder / "dns.log"))
         until((self.folder / "dns.log").exists, "the DNS server")
@@ -295,15 +295,15 @@ class Gateway:
 
     def command(self, *args: str) -> subprocess.CompletedProcess[str]:
         """Another command of the program, with this configuration."""
-        return self.bed.gate.exec(str(SLUICEGATE), args[0], "-c", str(self.folder / "gateway.yaml"), *args[1:])
+        return self.bed.gate.exec(str(SLUICEGATE), *args, "-c", str(self.folder / "gateway.yaml"))
 
     def start(self) -> None:
         made = self.command("ca", "init")
         assert made.returncode == 0, made.stderr
         shutil.copy(self.folder / "ca.pem", self.bed.folder / "ca.pem")
-        log = (self.folder / "log").open("wb")
         config = str(self.folder / "gateway.yaml")
-        self.process = self.bed.gate.start(str(SLUICEGATE), "run", "-c", config, stdout=log, stderr=log)
+        with (self.folder / "log").open("wb") as log:
+            self.process = self.bed.gate.start(str(SLUICEGATE), "run", "-c", config, stdout=log, stderr=log)
         until(self._ready, f"the gateway to be ready; its log:\n{self.log()}", 30)
 
     def stop(self) -> int:
