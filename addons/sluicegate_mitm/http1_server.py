@@ -154,8 +154,13 @@ class Http1Server(HttpConnection):
         chunked = bool(head.values(b"transfer-encoding"))
         lengths = head.values(b"content-length")
         end = not chunked and all(value.strip(b"0") == b"" for value in lengths)
+        if end:
+            stream_id, self.state = self.stream_id, State.WAIT
+            yield ReceiveHttp(RequestStarts(stream_id, head, end_stream=True))
+            yield ReceiveHttp(RequestEndOfMessage(stream_id))
+            return
         self._reader = ChunkedReader() if chunked else ContentLengthReader(0)
-        yield ReceiveHttp(RequestStarts(self.stream_id, head, end_stream=end))
+        yield ReceiveHttp(RequestStarts(self.stream_id, head, end_stream=False))
         # Only a permitted head gets here in BODY, and then its framing is known to be sound.
         if self.state is State.BODY and not self._answered and not chunked and lengths:
             self._reader = ContentLengthReader(int(lengths[0]))

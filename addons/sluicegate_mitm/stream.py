@@ -52,6 +52,8 @@ HELD = 32 << 20
 _RETRIED = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 _SILENT = frozenset({Reason.NOT_HTTP, Reason.CLIENT_GONE, Reason.CLIENT_TLS})
 """Refusals that are not answered: there is nobody who would understand."""
+_LAST = frozenset({Reason.BAD_REQUEST, Reason.BAD_NAME, Reason.HEAD_TOO_LARGE, Reason.CRASH})
+"""Refusals after which nothing more is read: where a malformed request ends is anybody's guess."""
 
 
 class ExchangeStream(HttpStream):
@@ -337,9 +339,11 @@ class ExchangeStream(HttpStream):
         self._over = True
         yield from self._cancel_upstream()
         status, headers, body = self._exchange.refusal()
-        fields = tuple((name.encode(), value.encode()) for name, value in headers)
-        yield self._to_client(Answer(self.stream_id, status, fields, len(body)))
-        if self._request is None or self._request.method != b"HEAD":
+        fields = tuple((name.encode(), value.encode()) for name, value in headers if name != "Connection")
+        if deny.reason in _LAST:
+            fields += ((b"Connection", b"close"),)
+        yield self._to_client(Answer(self.stream_id, status, fields, len(body), end_stream=not body))
+        if body and (self._request is None or self._request.method != b"HEAD"):
             yield self._to_client(ResponseData(self.stream_id, body))
         yield from self._complete(())
 

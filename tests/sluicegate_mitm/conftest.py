@@ -44,6 +44,7 @@ spec:
     - {name: no-secrets, action: deny, to: {domains: [denied.test], ports: ["1-65535"]}}
     - {name: origin, action: allow, to: {domains: [origin.test, other.test, gone.test], ports: ["1-65535"]}, http: [{paths: ["/*"]}]}
 """
+# Made for this test.
 SECRET = "ghp_" + "aB3dE6fG9hJ2kL5mN8pQ1rS4tU7vW0xY3z6A"
 LIMITS = settings.Limits(hello_timeout_s=5.0, idle_timeout_s=20.0, message=1 << 20)
 
@@ -105,9 +106,8 @@ class Bed:
     leaves: Leaves
     ca: Path
     file: Path
+    secret: str = SECRET
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
-    tls_origin: ssl.SSLContext | None = None
-    handlers: list[object] = field(default_factory=list)
 
     def records(self, count: int = 1) -> list[dict]:
         assert self.gate.journal.flush()
