@@ -166,7 +166,9 @@ class TestCost:
                 run(look(twin))
             assert twin.reads <= 4
 
-    @pytest.mark.parametrize("data", [openssl_hello(), b"GET / HTTP/1.1\r\n", b"GE", b""])
+    @pytest.mark.parametrize(
+        "data", [openssl_hello(), b"GET / HTTP/1.1\r\n", b"GE", b""], ids=["TLS", "HTTP", "half", "none"]
+    )
     def test_the_low_water_mark_is_put_back(self, run: Run, pair: Pair, data: bytes):
         client, sock = pair
         client.sendall(data)
@@ -178,7 +180,9 @@ class TestCost:
 
 
 class TestWhatIsRefused:
-    @pytest.mark.parametrize("data", [b"", b"\x16", b"\x16\x03", b"GET", openssl_hello()[:-1]])
+    @pytest.mark.parametrize(
+        "data", [b"", b"\x16", b"\x16\x03", b"GET", openssl_hello()[:-1]], ids=["0", "1", "2", "3", "all but 1"]
+    )
     def test_silence(self, run: Run, pair: Pair, data: bytes):
         client, sock = pair
         client.sendall(data)
@@ -235,7 +239,7 @@ class TestWhatIsRefused:
             run(look(sock))
         assert caught.value.why == "server_name is an address"
 
-    @pytest.mark.parametrize("data", [b"", b"GE", openssl_hello()[:100]])
+    @pytest.mark.parametrize("data", [b"", b"GE", openssl_hello()[:100]], ids=["0", "2", "100"])
     def test_a_client_that_closes(self, run: Run, pair: Pair, data: bytes):
         client, sock = pair
         client.sendall(data)
