@@ -12,10 +12,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from records.making import FINDING, ask, deny, made, records_settings
 from sluicegate.facts import Unknown, Workload
+from sluicegate.records.file import LinesFile
 from sluicegate.records.journal import Journal
 from sluicegate.records.metrics import Metrics
 from sluicegate.records.record import build
@@ -132,6 +134,42 @@ class TestSlots:
             thread.join()
         assert opened.flush()
         assert sorted(pods(file)) == sorted(f"pod-{n}" for n in range(4) for _ in range(500))
+
+
+class TestFaults:
+    def test_a_record_that_cannot_be_encoded_is_counted_and_its_room_is_free(
+        self, journal: Any, file: Path, value: Value
+    ):
+        opened = journal(queue=10)
+        odd = msgspec.structs.replace(made(), owner=object())
+        assert not opened.reserve().write(odd)
+        assert value("sluicegate_records_lost_total", cause="build") == 1
+        assert value("sluicegate_records_reserved") == value("sluicegate_records_queue") == 0
+        opened.reserve(Workload("pay", "api-1")).write(made())
+        assert opened.flush()
+        assert len(told(file)) == 1
+
+    @pytest.mark.parametrize("step", ["append", "sync"])
+    def test_a_writer_that_fails_goes_on_and_repeats_nothing(
+        self, journal: Any, file: Path, monkeypatch: pytest.MonkeyPatch, step: str
+    ):
+        failed: list[str] = []
+        real = getattr(LinesFile, step)
+
+        def once(*arguments: Any) -> Any:
+            if not failed:
+                failed.append(step)
+                raise RuntimeError
+            return real(*arguments)
+
+        monkeypatch.setattr(LinesFile, step, once)
+        opened = journal()
+        for number in range(5):
+            assert opened.write_unreserved(made(f"pod-{number}"))  # a promise is not given meanwhile
+            opened.flush()
+        until(lambda: failed)
+        until(lambda: opened.healthy)
+        assert pods(file) == [f"pod-{number}" for number in range(5)]
 
 
 class TestRates:

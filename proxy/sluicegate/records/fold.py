@@ -35,7 +35,7 @@ class _Fold:
 class Folds:
     """What is to be summed up, by workload and cause. Not locked: the journal is."""
 
-    def __init__(self, most: int = 20_000) -> None:
+    def __init__(self, most: int = 5_000) -> None:
         self._most = most
         self._folds: dict[tuple[str, str], _Fold] = {}
 

@@ -19,10 +19,10 @@ class _Ids:
         with self._lock:
             # Two in one tick, or a clock set back: the next number, so that the order holds.
             self._last = now = max(now, self._last + 1)
-        head = f"{now >> 12:012x}"
         # From the kernel each time: a generator of our own would give the same numbers after a fork.
-        tail = f"{int.from_bytes(os.urandom(8)) >> 2 | 1 << 63:016x}"
-        return f"{head[:8]}-{head[8:]}-7{now & 0xFFF:03x}-{tail[:4]}-{tail[4:]}"
+        random = int.from_bytes(os.urandom(8)) >> 2
+        text = f"{(now >> 12) << 80 | 7 << 76 | (now & 0xFFF) << 64 | 2 << 62 | random:032x}"
+        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 new_id = _Ids().next

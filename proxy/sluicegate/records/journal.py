@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from threading import Condition
+from threading import Condition, Lock
+
+import structlog
 
 from sluicegate import settings
 from sluicegate.facts import Identity, Unknown
@@ -21,6 +23,8 @@ from sluicegate.records.metrics import Metrics
 from sluicegate.records.rate import Rates
 from sluicegate.records.record import Record, encode
 from sluicegate.records.writer import Writer
+
+_log = structlog.get_logger(__name__)
 
 _SHARE = 4
 """One workload may hold a quarter of the queue."""
@@ -69,7 +73,8 @@ class Journal:
         self._share = max(1, settings.queue // _SHARE)
         self._metrics = metrics
         self._clock = clock
-        self._changed = Condition()  # guards all below
+        self._lock = Lock()  # guards all below
+        self._changed = Condition(self._lock)
         self._waiting = 0
         self._reserved = 0
         self._held: dict[str, int] = {}
@@ -87,7 +92,7 @@ class Journal:
         identity: whose request it is; it counts against the share of the queue that one workload may hold.
         """
         key = "" if identity is None or isinstance(identity, Unknown) else str(identity)
-        with self._changed:
+        with self._lock:
             room = (
                 not self._closed
                 and self._waiting + self._reserved < self._room
@@ -110,7 +115,7 @@ class Journal:
             return "the records file is closed"
         if self._writer.trouble:
             return self._writer.trouble
-        with self._changed:
+        with self._lock:
             full = self._waiting + self._reserved >= self._room
         return f"the queue of records is full ({self._room})" if full else None
 
@@ -126,7 +131,7 @@ class Journal:
 
     def close(self, timeout: float = _DRAIN_S) -> int:
         """Writes what is waiting, for at most `timeout` seconds, and ends. How many records were lost by it."""
-        with self._changed:
+        with self._lock:
             if self._closed:
                 return 0
             self._closed = True
@@ -134,33 +139,46 @@ class Journal:
                 self._metrics.record_lost("abandoned", self._reserved)
             abandoned = self._reserved
         self._writer.close(timeout)
-        with self._changed:
-            lost = self._waiting + sum(summary.summary.records for summary in self._folds.take() if summary.summary)
+        with self._lock:
+            summaries = [folded.summary for folded in self._folds.take() if folded.summary is not None]
+            # Those summed up for want of room were counted as lost then.
+            lost = self._waiting + sum(each.records for each in summaries if each.cause == "rate")
         if lost:
             self._metrics.record_lost("shutdown", lost)
         return lost + abandoned
 
     def _write(self, record: Record, slot: str | None) -> bool:
         """slot: the key that room was reserved for; None: there was no room."""
-        key = _key(record)
+        key = slot or _key(record)
         for found in record.findings:
             self._metrics.finding(found.rule)
-        with self._changed:
+        with self._lock:
+            told = self._admit(key, slot, record)
+            line = _line(record) if told is None else b""
+            if line is None:
+                told = self._lose("build")
             if slot is not None:
                 self._reserved -= 1
+            if told is not None or line is None:
                 self._let_go(slot)
-            if self._closed:
-                return self._lose("closed")
-            rates = self._finding_rates if record.findings else self._rates
-            if not rates.take(key, self._clock()):
-                return self._fold(key, "rate", record)
-            if slot is None and not self._has_room(key, record):
-                self._fold(key, "queue-full", record)
-                return self._lose("queue-full")
+                return bool(told)
             self._waiting += 1
-            self._hold(key)
-            self._writer.put(key, encode(record))
+            if not slot:
+                self._hold(key)
+            self._writer.put(key, line)
             return True
+
+    def _admit(self, key: str, slot: str | None, record: Record) -> bool | None:
+        """None: the record gets a line of its own; else it does not, and is False if it counts as lost."""
+        if self._closed:
+            return self._lose("closed")
+        rates = self._finding_rates if record.findings else self._rates
+        if not rates.take(key, self._clock()):
+            return self._fold(key, "rate", record)
+        if slot is None and not self._has_room(key, record):
+            self._fold(key, "queue-full", record)
+            return self._lose("queue-full")
+        return None
 
     def _has_room(self, key: str, record: Record) -> bool:
         room = self._room + self._room // _FOR_FINDINGS if record.findings else self._room
@@ -177,13 +195,13 @@ class Journal:
         return False
 
     def _release(self, key: str) -> None:
-        with self._changed:
+        with self._lock:
             self._reserved -= 1
             self._let_go(key)
 
     def _written(self, keys: list[str]) -> None:
         """The writer's word that lines of these workloads are in the file."""
-        with self._changed:
+        with self._lock:
             self._waiting -= len(keys)
             for key in keys:
                 self._let_go(key)
@@ -192,7 +210,7 @@ class Journal:
 
     def _summaries(self) -> list[tuple[str, bytes]]:
         """What was summed up since the last call, as lines that wait; the writer asks once a second."""
-        with self._changed:
+        with self._lock:
             lines = [(_key(record), encode(record)) for record in self._folds.take()]
             self._waiting += len(lines)
             for key, _ in lines:
@@ -200,14 +218,26 @@ class Journal:
             return lines
 
     def _hold(self, key: str) -> None:
-        self._held[key] = self._held.get(key, 0) + 1
+        if key:
+            self._held[key] = self._held.get(key, 0) + 1
 
-    def _let_go(self, key: str) -> None:
+    def _let_go(self, key: str | None) -> None:
+        if not key:
+            return
         left = self._held[key] - 1
         if left:
             self._held[key] = left
         else:
             del self._held[key]
+
+
+def _line(record: Record) -> bytes | None:
+    """None: it cannot be written as JSON, which is a fault of the gateway."""
+    try:
+        return encode(record)
+    except Exception as error:  # noqa: BLE001  # a request must not fail for its record; the loss is counted
+        _log.error("record lost", error_type=type(error).__name__, id=record.id)
+        return None
 
 
 def _key(record: Record) -> str:

@@ -305,7 +305,7 @@ def _path(raw: str, scanned: bool) -> str:  # noqa: FBT001  # two callers, both 
 
 
 def _inputs(inputs: Inputs, scanned: bool) -> Inputs:  # noqa: FBT001  # as above
-    keys = tuple(shown(key, _KEY) for key in inputs.query_keys[:_KEYS])
+    keys = tuple([shown(key, _KEY) for key in inputs.query_keys[:_KEYS]])
     return Inputs(
         content_type=None if inputs.content_type is None else shown(inputs.content_type, _TYPE),
         content_length=inputs.content_length,

@@ -86,7 +86,8 @@ class Writer:
 
     def _turn(self, *, hurried: bool) -> None:
         now = time.monotonic()
-        if hurried or now >= self._next_summaries:
+        stuck = self.trouble is not None and self._lines
+        if not stuck and (hurried or now >= self._next_summaries):  # else they would pile up here; there they add up
             self._next_summaries = now + _SUMMARIES_S
             summaries = self._summaries()
             with self._lock:
