@@ -87,9 +87,8 @@ def _runs_match(runs: tuple[Run, ...], segments: list[str]) -> bool:
     first, last = runs[0], runs[-1]
     if len(runs) == 1:
         return len(segments) == len(first) and _run_at(first, segments, 0)
-    if not last and len(segments) <= sum(map(len, runs)):
-        return False  # "everything below" is at least one segment, be it empty: /v1/, not /v1
-    end = len(segments) - len(last)
+    # "Everything below" is at least one segment, be it empty: /v1/, not /v1.
+    end = len(segments) - (len(last) or 1)
     at = len(first)
     if at > end or not _run_at(first, segments, 0) or not _run_at(last, segments, end):
         return False
