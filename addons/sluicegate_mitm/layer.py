@@ -102,13 +102,17 @@ class StrictHttpLayer(HttpLayer):
             case _:
                 yield from super()._handle_event(event)
                 if isinstance(event, ConnectionClosed) and isinstance(event.connection, Server):
-                    self._forget(event.connection)
+                    self._gone(event.connection)
         yield from self._settle()
 
     def _settle(self) -> CommandGenerator[None]:
         for peer, side in ((self.context.client, self._client), *self.upstreams.items()):
             if isinstance(side, Http2ServerBounded | Http2ClientBounded) and side.unacknowledged:
                 yield from self.event_to_child(self.connections[peer], Settle())
+
+    def _gone(self, server: Server) -> None:
+        if server not in self.waiting_for_establishment:  # else it failed, and register_connection hears of it yet
+            self._forget(server)
 
     def _forget(self, server: Server) -> None:
         for table in (self.connections, self.upstreams, self._session.ways):

@@ -20,12 +20,12 @@ from sluicegate_mitm.session import Session
 HANDSHAKE_S = 10.0
 """Seconds a handshake may take, on either side."""
 
-_WHY_CLIENT_FAILED = (  # by a part of what OpenSSL says
+_WHY_CLIENT_FAILED = (  # by a part of what mitmproxy or OpenSSL says
     ("unknown ca", "the client does not trust the gateway's CA"),
     ("certificate unknown", "the client did not accept the gateway's certificate"),
     ("bad certificate", "the client did not accept the gateway's certificate, it may pin another one"),
-    ("connection closed", "the client left during the handshake, it may not trust the gateway's CA"),
-    ("unsupported protocol", "the client offers no version of TLS from 1.2 on"),
+    ("disconnected during", "the client left during the handshake, it may not trust the gateway's CA"),
+    ("agree on a TLS version", "the client offers no version of TLS from 1.2 on"),
     ("no shared cipher", "the client offers no cipher suite that the gateway accepts"),
     ("Cannot parse ClientHello", "the ClientHello is malformed"),
 )

@@ -25,6 +25,12 @@ class Entrance(layer.Layer):
 class ClientTls(ClientTLSLayer):
     """TLS with the client."""
 
+    def on_handshake_error(self, err: str) -> CommandGenerator[None]:
+        begun: SSL.Connection | None = self.tls
+        if begun is not None:
+            yield from self.tls_interact()  # the alert, which mitmproxy keeps to itself
+        yield from super().on_handshake_error(err)
+
     def send_close(self, command: CloseConnection) -> CommandGenerator[None]:
         begun: SSL.Connection | None = self.tls  # None until the handshake starts, whatever mitmproxy declares
         if begun is not None and not isinstance(command, Reset):

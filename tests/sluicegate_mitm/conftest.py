@@ -124,7 +124,9 @@ class Bed:
             await asyncio.gather(*self.tasks, return_exceptions=True)
 
     @contextlib.asynccontextmanager
-    async def origin(self, talk: Talk, *, tls: bool = False, alpn: tuple[str, ...] = ("http/1.1",)) -> AsyncIterator[Origin]:
+    async def origin(
+        self, talk: Talk, *, tls: bool = False, alpn: tuple[str, ...] = ("http/1.1",)
+    ) -> AsyncIterator[Origin]:
         made = Origin(talk)
         context = self.origin_context(alpn) if tls else None
         server = await asyncio.start_server(made.serve, "127.0.0.1", 0, ssl=context)
