@@ -101,6 +101,20 @@ class Host:
         self._children.clear()
 
 
+# All that the gateway itself sends to the world.
+OURS = f"src host {GATE_V4} or src host {GATE_V6}"
+
+
+def queries(seen: list[str]) -> list[str]:
+    """The DNS queries in a capture."""
+    return [line for line in seen if f"> {DNS_V4}.53" in line]
+
+
+def syns(seen: list[str]) -> list[str]:
+    """The attempts to connect in a capture."""
+    return [line for line in seen if "Flags [S]" in line]
+
+
 def end(child: subprocess.Popen[bytes], seconds: float = 10) -> int:
     if child.poll() is None:
         child.send_signal(signal.SIGTERM)
@@ -184,6 +198,7 @@ class Bed:
             run(f"ip -n {ns} link set {device} up")
         run(f"ip -n {pod} route add default via 10.88.1.1 && ip -n {pod} -6 route add default via fd88:1::1")
         run(f"ip -n {origin} route add default via {GATE_V4} && ip -n {origin} -6 route add default via {GATE_V6}")
+        run(f"ip -n {gate} route add default via {ORIGIN_V4} && ip -n {gate} -6 route add default via {ORIGIN_V6}")
         run(f"ip netns exec {gate} sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1")
         lines = [f"{ORIGIN_V4} {name}\n{ORIGIN_V6} {name}\n" for name in NAMES if name not in {"v4.test", "v6.test"}]
         lines += [f"{ORIGIN_V4} v4.test\n{ORIGIN_V6} v6.test\n"]
@@ -241,9 +256,11 @@ class Bed:
             }}""")
 
     @contextmanager
-    def gateway(self, *, policy: str = POLICY, extra: str = "", tproxy: bool = False) -> Iterator[Gateway]:
+    def gateway(
+        self, *, policy: str = POLICY, extra: str = "", tproxy: bool = False, pods: tuple[str, ...] = (POD_V4, POD_V6)
+    ) -> Iterator[Gateway]:
         """The gateway under test, running and ready; ended and drained on exit."""
-        gateway = Gateway(self, policy, extra, tproxy)
+        gateway = Gateway(self, policy, extra, tproxy, pods)
         try:
             gateway.start()
             yield gateway
@@ -275,7 +292,7 @@ class Bed:
 class Gateway:
     """The real command, in the gateway's namespace."""
 
-    def __init__(self, bed: Bed, policy: str, extra: str, tproxy: bool) -> None:
+    def __init__(self, bed: Bed, policy: str, extra: str, tproxy: bool, pods: tuple[str, ...]) -> None:
         self.bed = bed
         self.folder = bed.folder / f"gateway-{time.monotonic_ns()}"
         self.records_file = self.folder / "verdicts.jsonl"
@@ -285,7 +302,7 @@ class Gateway:
             "# owner: secops@example.test\nlisted.test\npaste.test\n"
         )
         self.write_policy(policy)
-        (self.folder / "gateway.yaml").write_text(self._settings(extra, tproxy))
+        (self.folder / "gateway.yaml").write_text(self._settings(extra, tproxy, pods))
         self.process: subprocess.Popen[bytes] | None = None
 
     def write_policy(self, text: str) -> None:
@@ -310,7 +327,8 @@ class Gateway:
         return end(self.process, 45) if self.process else 0
 
     def _ready(self) -> bool:
-        if self.process is not None and self.process.poll() is not None:
+        assert self.process is not None
+        if self.process.poll() is not None:
             raise AssertionError(f"the gateway ended with {self.process.returncode}:\n{self.log()}")
         return self.http("/readyz").startswith("200")
 
@@ -318,6 +336,10 @@ class Gateway:
         """`status body` of the metrics listener."""
         done = self.bed.gate.exec("curl", "-s", "-w", "%{stderr}%{http_code}", f"http://127.0.0.1:9190{path}")
         return f"{done.stderr} {done.stdout}"
+
+    def forget_names(self) -> None:
+        """Waits until what the gateway remembers of failed or short-lived names is gone: the bed's DNS says 1 s."""
+        time.sleep(1.2)
 
     def log(self) -> str:
         path = self.folder / "log"
@@ -343,7 +365,11 @@ class Gateway:
             ) from None
         return hit
 
-    def _settings(self, extra: str, tproxy: bool) -> str:
+    def _settings(self, extra: str, tproxy: bool, pods: tuple[str, ...]) -> str:
+        static = ", ".join(
+            f'{{cidr: "{pod}", namespace: shop, pod: web-1, service_account: web, labels: {{app: web}}}}'
+            for pod in pods
+        )
         return textwrap.dedent(f"""
             apiVersion: sluicegate.dev/v1alpha1
             kind: Gateway
@@ -361,8 +387,6 @@ class Gateway:
             policies: [policies]
             blocklists: [blocklists]
             identity:
-              static:
-                - {{cidr: {POD_V4}, namespace: shop, pod: web-1, service_account: web, labels: {{app: web}}}}
-                - {{cidr: "{POD_V6}", namespace: shop, pod: web-1, service_account: web, labels: {{app: web}}}}
+              static: [{static}]
             records: {{file: verdicts.jsonl}}
         """) + textwrap.dedent(extra)

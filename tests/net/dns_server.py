@@ -32,11 +32,11 @@ def answer(query: dns.message.Message, log: Path) -> dns.message.Message:
         file.write(f"{kind} {name}\n")
     rows = ZONE.get(name, ORIGIN if name.endswith(".test.") else {})
     for alias in rows.get("CNAME", ()):
-        response.answer.append(dns.rrset.from_text(question.name, 60, "IN", "CNAME", alias))
-        response.answer.append(dns.rrset.from_text(alias, 60, "IN", kind, *ORIGIN[kind]))
+        response.answer.append(dns.rrset.from_text(question.name, 1, "IN", "CNAME", alias))
+        response.answer.append(dns.rrset.from_text(alias, 1, "IN", kind, *ORIGIN[kind]))
         return response
     if kind in rows:
-        response.answer.append(dns.rrset.from_text(question.name, 60, "IN", kind, *rows[kind]))
+        response.answer.append(dns.rrset.from_text(question.name, 1, "IN", kind, *rows[kind]))
     return response
 
 
