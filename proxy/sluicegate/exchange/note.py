@@ -114,8 +114,6 @@ class Note:
             metrics.decided(self._decide_us / 1e6)
         metrics.bytes("up", lane, self.bytes_up)
         metrics.bytes("down", lane, self.bytes_down)
-        for finding in self.findings:
-            metrics.finding(finding.rule)
         if slot is not None:
             slot.write(made)
         else:
@@ -132,6 +130,7 @@ class Note:
             hello=connection.hello,
             host=self._raw_host,
             dialled=None if self.dialled is None else Endpoint(self.dialled, self._ask.port),
+            detail=self.detail,
             findings=self.findings,
             coverage=record.Covered(self._coverage["request"], self._coverage["response"], self._why),
             inputs=self._inputs,
