@@ -12,7 +12,7 @@ import yaml
 
 from policy.asks import CONNECT, GUARD, HTTP, HTTP_REQUEST, HTTPS_REQUEST, OTHER, SPLICED, SSH, TLS, ask, request
 from sluicegate import documents
-from sluicegate.facts import Protocol, Workload
+from sluicegate.facts import Ask, Protocol, Workload
 from sluicegate.policy.decide import decide
 from sluicegate.policy.load import load
 from sluicegate.policy.model import Policy
@@ -30,8 +30,7 @@ def cases() -> list[Any]:
         nodes = documents.read(path.read_text(), path.name)[0].value["objects"].value
         policy = load(nodes, default=table.get("default", "deny"), guard=GUARD)
         workloads = {name: Workload(**facts) for name, facts in table["workloads"].items()}
-        for case in table["cases"]:
-            found.append(pytest.param(policy, workloads, case, id=f"{path.stem}: {case['id']}"))
+        found += [pytest.param(policy, workloads, case, id=f"{path.stem}: {case['id']}") for case in table["cases"]]
     return found
 
 
@@ -52,7 +51,7 @@ def test_case(policy: Policy, workloads: dict[str, Workload], case: dict[str, An
         assert verdict.detail
 
 
-def _ask(case: dict[str, Any]):
+def _ask(case: dict[str, Any]) -> Ask:
     name, port, to = case.get("to"), case.get("port", 443), case.get("via", "93.184.215.14")
     resolved = case.get("resolved")
     if "request" in case:

@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 
 from policy.asks import ask, cluster, hit, own, policy, request
-from sluicegate.facts import Unknown
-from sluicegate.policy.explain import Outcome, explain
+from sluicegate.facts import Ask, ListHit, Unknown
+from sluicegate.policy.explain import Explanation, Outcome, explain
+from sluicegate.policy.model import Default
 from sluicegate.verdict import Permit, Reason
 
 RULES = policy(
@@ -18,7 +19,7 @@ RULES = policy(
 )
 
 
-def told(explanation) -> list[tuple[str, str]]:
+def told(explanation: Explanation) -> list[tuple[str, str]]:
     return [(step.step, step.outcome.value) for step in explanation.steps]
 
 
@@ -85,7 +86,7 @@ def test_an_opened_guard_and_a_pass_name_their_rule():
         pytest.param(request(path="/x", name="other.example.com"), [], "namespace", id="no rule of the namespace"),
     ],
 )
-def test_a_denial_is_the_last_step(asked, hits, last: str):
+def test_a_denial_is_the_last_step(asked: Ask, hits: list[ListHit], last: str):
     explanation = explain(asked, RULES, hits)
     step = explanation.steps[-1]
 
@@ -95,6 +96,6 @@ def test_a_denial_is_the_last_step(asked, hits, last: str):
 
 
 @pytest.mark.parametrize(("default", "outcome"), [("deny", Outcome.DENIED), ("audit", Outcome.MATCHED)])
-def test_the_default_is_a_step(default, outcome: Outcome):
+def test_the_default_is_a_step(default: Default, outcome: Outcome):
     step = explain(ask(), policy("", default=default)).steps
     assert ("default", outcome) in {(each.step, each.outcome) for each in step}
