@@ -41,7 +41,9 @@ def html_body(rng: random.Random) -> bytes:
     words = ["".join(rng.choices(string.ascii_lowercase, k=rng.randrange(2, 10))) for _ in range(3000)]
 
     def block() -> str:
-        link = f'<a href="/p/{rng.randrange(99999)}?utm={rng.getrandbits(64):x}">{" ".join(rng.choices(words, k=4))}</a>'
+        link = (
+            f'<a href="/p/{rng.randrange(99999)}?utm={rng.getrandbits(64):x}">{" ".join(rng.choices(words, k=4))}</a>'
+        )
         return f'<div class="c{rng.randrange(99)}">{link}<p>{" ".join(rng.choices(words, k=30))}</p></div>\n'
 
     return "".join(block() for _ in range(SIZE // 150)).encode()[:SIZE]

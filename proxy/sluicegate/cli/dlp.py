@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -146,7 +147,7 @@ def _scan(engine: Engine, name: str, content_encoding: str) -> _Result:
 def _opened(name: str) -> Iterator[tuple[IO[bytes], int]]:
     """The file and its size, which is 0 where it is not known."""
     if name == "-":
-        yield click.get_binary_stream("stdin"), 0
+        yield sys.stdin.buffer, 0
         return
     with Path(name).open("rb") as source:
         yield source, os.fstat(source.fileno()).st_size

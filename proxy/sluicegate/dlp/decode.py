@@ -98,16 +98,13 @@ class Brotli:
         if data and self._state.is_finished():
             raise Unscannable("something follows the br stream")
         try:
-            self._give(self._state.process(data, output_buffer_limit=SLICE))
-            while not self._state.can_accept_more_data():
-                self._give(self._state.process(b"", output_buffer_limit=SLICE))
+            out = self._state.process(data, output_buffer_limit=SLICE)
+            while out or not self._state.can_accept_more_data():
+                self._meter.give(len(out))
+                self._sink(out)
+                out = self._state.process(b"", output_buffer_limit=SLICE)
         except brotli.error:
             raise Unscannable("the br stream is corrupt, or something follows it") from None
-
-    def _give(self, out: bytes) -> None:
-        if out:
-            self._meter.give(len(out))
-            self._sink(out)
 
     def finish(self) -> None:
         if not self._state.is_finished():
@@ -147,11 +144,15 @@ class Zstd:
         return len(out)
 
     def finish(self) -> None:
-        """The writer does not tell whether a frame is open. One more frame does: inside of another it is no frame."""
+        """The writer does not tell whether a frame is open. One more frame does: inside of another it is none.
+
+        Byte by byte: given a whole frame at once, libzstd takes it for one even where it stands in another's header.
+        """
         nonce = os.urandom(16)
         self._probe = []
         try:
-            self._push(zstandard.ZstdCompressor(level=1).compress(nonce))
+            for byte in zstandard.ZstdCompressor(level=1, write_checksum=True).compress(nonce):
+                self._push(bytes((byte,)))
         except Unscannable:
             self._probe = []
         if b"".join(self._probe) != nonce:

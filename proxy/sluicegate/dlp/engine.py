@@ -43,7 +43,9 @@ class Engine:
         return Scan(self._matter)
 
 
-def _compile(rules: tuple[Rule, ...]) -> Database:
+def _compile(rules: tuple[Rule, ...]) -> Database | None:
+    if not rules:
+        return None
     try:
         return Database([rule.find for rule in rules])
     except BadExpression as error:

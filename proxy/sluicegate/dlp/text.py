@@ -25,7 +25,7 @@ class Matter:
     """What every text of an engine shares. keep: bytes of past text that a decision can need."""
 
     rules: tuple[Rule, ...]
-    database: Database
+    database: Database | None  # None where there are no rules
     key: bytes
     keep: int
 
@@ -44,7 +44,7 @@ class Text:
         self._search: _Search | None = None
 
     def feed(self, piece: bytes) -> Sequence[Sighting]:
-        if not piece:
+        if not piece or self._matter.database is None:
             return ()
         if self._cursor is None:
             self._cursor = self._matter.database.open()
@@ -92,7 +92,7 @@ class Text:
 
 def sightings(matter: Matter, value: bytes) -> list[Sighting]:
     """All that stands in one whole value."""
-    hits = matter.database.once(value)
+    hits = matter.database.once(value) if matter.database else []
     if not hits:
         return []
     return _Search(matter).at(sorted(hits), value, len(value))
