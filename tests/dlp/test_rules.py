@@ -21,7 +21,7 @@ def found(pack: str, text: bytes) -> list[tuple[str, str]]:
 def errors(pack: str) -> list[str]:
     with pytest.raises(ConfigError) as caught:
         Engine.load([pack], key=KEY)
-    return [str(error).replace(pack: Write, "house.yaml") for error in caught.value.each]
+    return [str(error).replace(pack, "house.yaml") for error in caught.value.each]
 
 
 def test_the_shipped_packs():
