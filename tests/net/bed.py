@@ -256,11 +256,9 @@ class Bed:
             }}""")
 
     @contextmanager
-    def gateway(
-        self, *, policy: str = POLICY, extra: str = "", tproxy: bool = False, pods: tuple[str, ...] = (POD_V4, POD_V6)
-    ) -> Iterator[Gateway]:
-        """The gateway under test, running and ready; ended and drained on exit."""
-        gateway = Gateway(self, policy, extra, tproxy, pods)
+    def gateway(self, **setup: Any) -> Iterator[Gateway]:
+        """The gateway under test (see Setup), running and ready; ended and drained on exit."""
+        gateway = Gateway(self, Setup(**setup))
         try:
             gateway.start()
             yield gateway
@@ -289,20 +287,33 @@ class Bed:
             seen += run(f"tcpdump -nn -r {file} 2>/dev/null").splitlines()
 
 
+@dataclass(frozen=True)
+class Setup:
+    """How the gateway under test is set up. extra: more of gateway.yaml; records: where they go, by default beside it."""
+
+    policy: str = POLICY
+    extra: str = ""
+    tproxy: bool = False
+    pods: tuple[str, ...] = (POD_V4, POD_V6)
+    records: Path | None = None
+    environment: dict[str, str] = field(default_factory=dict)
+
+
 class Gateway:
     """The real command, in the gateway's namespace."""
 
-    def __init__(self, bed: Bed, policy: str, extra: str, tproxy: bool, pods: tuple[str, ...]) -> None:
+    def __init__(self, bed: Bed, setup: Setup) -> None:
         self.bed = bed
+        self.setup = setup
         self.folder = bed.folder / f"gateway-{time.monotonic_ns()}"
-        self.records_file = self.folder / "verdicts.jsonl"
+        self.records_file = setup.records or self.folder / "verdicts.jsonl"
         (self.folder / "policies").mkdir(parents=True)
         (self.folder / "blocklists").mkdir()
         (self.folder / "blocklists" / "paste-sites.txt").write_text(
             "# owner: secops@example.test\nlisted.test\npaste.test\n"
         )
-        self.write_policy(policy)
-        (self.folder / "gateway.yaml").write_text(self._settings(extra, tproxy, pods))
+        self.write_policy(setup.policy)
+        (self.folder / "gateway.yaml").write_text(self._settings(setup))
         self.process: subprocess.Popen[bytes] | None = None
 
     def write_policy(self, text: str) -> None:
@@ -320,7 +331,10 @@ class Gateway:
         shutil.copy(self.folder / "ca.pem", self.bed.folder / "ca.pem")
         config = str(self.folder / "gateway.yaml")
         with (self.folder / "log").open("wb") as log:
-            self.process = self.bed.gate.start(str(SLUICEGATE), "run", "-c", config, stdout=log, stderr=log)
+            environment = {**os.environ, **self.setup.environment}
+            self.process = self.bed.gate.start(
+                str(SLUICEGATE), "run", "-c", config, stdout=log, stderr=log, env=environment
+            )
         until(self._ready, f"the gateway to be ready; its log:\n{self.log()}", 30)
 
     def stop(self) -> int:
@@ -365,17 +379,17 @@ class Gateway:
             ) from None
         return hit
 
-    def _settings(self, extra: str, tproxy: bool, pods: tuple[str, ...]) -> str:
+    def _settings(self, setup: Setup) -> str:
         static = ", ".join(
             f'{{cidr: "{pod}", namespace: shop, pod: web-1, service_account: web, labels: {{app: web}}}}'
-            for pod in pods
+            for pod in setup.pods
         )
         return textwrap.dedent(f"""
             apiVersion: sluicegate.dev/v1alpha1
             kind: Gateway
             listen:
               transparent: ["0.0.0.0:8443", "0.0.0.0:8080", "[::]:8443", "[::]:8080"]
-              tproxy: {str(tproxy).lower()}
+              tproxy: {str(setup.tproxy).lower()}
               explicit: 0.0.0.0:3128
               metrics: 127.0.0.1:9190
             authority: {{cert: ca.pem, key: ca.key}}
@@ -388,5 +402,5 @@ class Gateway:
             blocklists: [blocklists]
             identity:
               static: [{static}]
-            records: {{file: verdicts.jsonl}}
-        """) + textwrap.dedent(extra)
+            records: {{file: {self.records_file}}}
+        """) + textwrap.dedent(setup.extra)

@@ -29,7 +29,7 @@ _log = structlog.get_logger("sluicegate.connection")
 _MAY_BE = {
     Wire.TLS: frozenset({Protocol.HTTPS, Protocol.TLS, Protocol.TCP}),
     Wire.HTTP1: frozenset({Protocol.HTTP, Protocol.TCP}),
-    Wire.HTTP2: frozenset({Protocol.TCP}),
+    Wire.HTTP2: frozenset({Protocol.HTTP, Protocol.TCP}),
     Wire.SSH: frozenset({Protocol.SSH, Protocol.TCP}),
     Wire.OTHER: frozenset({Protocol.TCP}),
 }

@@ -17,7 +17,7 @@ from sluicegate.facts import Address, Ask
 from sluicegate.names import HostName
 from sluicegate.resolve.resolver import ResolveFailed, Resolver
 from sluicegate.snapshot import Snapshot
-from sluicegate.verdict import Deny, Permit, Reason, built_in
+from sluicegate.verdict import Deny, Inspect, Permit, Reason, Verdict, built_in
 
 _ATTEMPTS = 4
 """Addresses tried of one resolution."""
@@ -37,7 +37,7 @@ class Dialler:
             raise DialRefused(Deny(Reason.CRASH, built_in("dial"), "a connection was asked for without a permit"))
         try:
             async with asyncio.timeout(self._timeout_s):
-                return await self._dial(permit.ask)
+                return await self._dial(permit)
         except TimeoutError:
             detail = f"{_shown(permit.ask)} did not answer within {self._timeout_s:g} s"
             raise DialRefused(Deny(Reason.CONNECT_FAILED, built_in("dial"), detail)) from None
@@ -47,9 +47,10 @@ class Dialler:
             detail = f"the gateway failed while it dialled ({type(error).__name__})"
             raise DialRefused(Deny(Reason.CRASH, built_in("dial"), detail)) from None
 
-    async def _dial(self, ask: Ask) -> socket.socket:
+    async def _dial(self, permit: Permit) -> socket.socket:
+        ask = permit.ask
         addresses, aliases = await self._resolve(ask)
-        permitted = self._permitted(ask, addresses, aliases)
+        permitted = self._permitted(permit, addresses, aliases)
         failure = ""
         for address in permitted[:_ATTEMPTS]:
             try:
@@ -74,11 +75,11 @@ class Dialler:
             ) from None
         return answer.addresses, answer.chain
 
-    def _permitted(self, ask: Ask, addresses: Sequence[Address], aliases: Sequence[HostName]) -> list[Address]:
-        snapshot, refusal = self._snapshot(), None
+    def _permitted(self, permit: Permit, addresses: Sequence[Address], aliases: Sequence[HostName]) -> list[Address]:
+        ask, snapshot, refusal = permit.ask, self._snapshot(), None
         permitted: list[Address] = []
         for address in addresses:
-            verdict = snapshot.decide(replace(ask, resolved=address), aliases)
+            verdict = _as_deep(permit, snapshot.decide(replace(ask, resolved=address), aliases))
             if isinstance(verdict, Permit):
                 permitted.append(address)
             elif refusal is None:
@@ -88,6 +89,15 @@ class Dialler:
                 refusal = Deny(Reason.RESOLVE_FAILED, built_in("dial"), f"{_shown(ask)} has no address")
             raise DialRefused(refusal)
         return permitted
+
+
+def _as_deep(permit: Permit, verdict: Verdict) -> Verdict:
+    """A splice stays one only where the address, too, may be reached undecrypted."""
+    if isinstance(verdict, Permit) and permit.inspect is Inspect.SNI and verdict.inspect is not Inspect.SNI:
+        return Deny(
+            Reason.NOT_HTTP, verdict.source, "the policy wants what goes to this address inspected, and it cannot be"
+        )
+    return verdict
 
 
 async def _connect(address: Address, port: int, timeout_s: float) -> socket.socket:
