@@ -46,7 +46,7 @@ def response_head(answer: Answer, request: RequestHead | None, *, keep: bool) ->
 
 def request_head(forward: Forward) -> Written:
     """The head of a request, as the exchange has written it."""
-    headers = [(name, value) for name, value in forward.head.headers if name.lower() not in FRAMING]
+    headers = _one_cookie([each for each in forward.head.headers if each[0].lower() not in FRAMING])
     chunked = not forward.end_stream and forward.length is None
     if chunked:
         headers.append((b"Transfer-Encoding", b"chunked"))
@@ -55,6 +55,14 @@ def request_head(forward: Forward) -> Written:
     return Written(
         _head(b"%s %s HTTP/1.1" % (forward.head.method, forward.head.target), tuple(headers)), chunked, keep=True
     )
+
+
+def _one_cookie(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """HTTP/2 may send cookies apart, HTTP/1 may not (RFC 9113, 8.2.3)."""
+    cookies = [value for name, value in headers if name.lower() == b"cookie"]
+    if len(cookies) < 2:
+        return headers
+    return [each for each in headers if each[0].lower() != b"cookie"] + [(b"Cookie", b"; ".join(cookies))]
 
 
 def has_no_body(method: bytes, status: int) -> bool:

@@ -17,8 +17,8 @@ from mitmproxy.proxy.commands import SendData
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.events import DataReceived, Event, Start
 from mitmproxy.proxy.layer import CommandGenerator
-from mitmproxy.proxy.layers.http._base import ReceiveHttp
-from mitmproxy.proxy.layers.http._events import ErrorCode, ResponseEndOfMessage, ResponseProtocolError
+from mitmproxy.proxy.layers.http._base import HttpEvent, ReceiveHttp
+from mitmproxy.proxy.layers.http._events import ErrorCode, RequestProtocolError, ResponseEndOfMessage, ResponseProtocolError
 from mitmproxy.proxy.layers.http._http2 import Http2Client, Http2Connection, Http2Server, StreamState
 from mitmproxy.proxy.layers.http._http_h2 import BufferedH2Connection
 
@@ -99,6 +99,10 @@ class _Bounded(Http2Connection):
         if size:
             self.unacknowledged[event.stream_id] = self.unacknowledged.get(event.stream_id, 0) + size
         return False
+
+    def close_connection(self, msg: str) -> CommandGenerator[None]:
+        self.unacknowledged.clear()
+        yield from super().close_connection(msg)
 
     def handle_h2_event(self, event: h2.events.Event) -> CommandGenerator[bool]:
         if isinstance(event, h2.events.DataReceived):
@@ -185,7 +189,8 @@ class Http2ServerBounded(_Bounded, Http2Server):
         self._session.control.settled()
         assert event.stream_id is not None
         if self._pressure.busy() > MAX_STREAMS:  # streams that the client reset, and we are still opening upstream for
-            self.h2_conn.reset_stream(event.stream_id, h2.errors.ErrorCodes.REFUSED_STREAM)
+            if not self.is_closed(event.stream_id):
+                self.h2_conn.reset_stream(event.stream_id, h2.errors.ErrorCodes.REFUSED_STREAM)
             return False
         self.streams[event.stream_id] = StreamState.HEADERS_RECEIVED
         yield ReceiveHttp(
@@ -233,6 +238,16 @@ class Http2ClientBounded(_Bounded, Http2Client):
             self.their_stream_id[-waiting] = waiting
             yield ReceiveHttp(ResponseProtocolError(-waiting, msg, ErrorCode.GENERIC_SERVER_ERROR))
         self.stream_queue.clear()
+
+    def _handle_event(self, event: Event) -> CommandGenerator[None]:
+        if isinstance(event, HttpEvent) and event.stream_id in self.stream_queue:
+            # It waits for a free stream: what follows must wait behind it, and nothing is opened for one given up.
+            if isinstance(event, RequestProtocolError):
+                del self.stream_queue[event.stream_id]
+            else:
+                self.stream_queue[event.stream_id].append(event)
+            return
+        yield from super()._handle_event(event)
 
     def _handle_event2(self, event: Event) -> CommandGenerator[None]:
         match event:

@@ -43,6 +43,11 @@ class ClientTls(ClientTLSLayer):
         yield from super().send_close(command)
 
 
+    def send_data(self, data: bytes) -> CommandGenerator[None]:
+        if not self.tls.get_shutdown() & SSL.SENT_SHUTDOWN:  # OpenSSL takes nothing after it
+            yield from super().send_data(data)
+
+
 class UpstreamTls(ServerTLSLayer):
     """TLS with the origin."""
 

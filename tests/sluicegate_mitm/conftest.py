@@ -8,6 +8,7 @@ import json
 import socket
 import ssl
 import tempfile
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address, ip_network
@@ -30,6 +31,7 @@ from sluicegate.records.journal import Journal
 from sluicegate.records.metrics import Metrics
 from sluicegate.resolve.guard import Guard
 from sluicegate.resolve.resolver import Resolver
+from sluicegate_mitm.handler import StrictHandler
 from sluicegate_mitm.lane import MitmLane
 
 POLICY = """
@@ -107,6 +109,7 @@ class Bed:
     ca: Path
     file: Path
     secret: str = SECRET
+    may_crash: bool = False
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def records(self, count: int = 1) -> list[dict]:
@@ -218,7 +221,9 @@ def authority() -> Iterator[tuple[settings.Authority, Leaves]]:
 
 
 @pytest.fixture
-async def bed(tmp_path: Path, engine: Engine, authority: tuple[settings.Authority, Leaves]) -> AsyncIterator[Bed]:
+async def bed(
+    tmp_path: Path, engine: Engine, authority: tuple[settings.Authority, Leaves], monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Bed]:
     paths, leaves = authority
     (tmp_path / "policies").mkdir()
     (tmp_path / "policies/test.yaml").write_text(POLICY)
@@ -239,8 +244,17 @@ async def bed(tmp_path: Path, engine: Engine, authority: tuple[settings.Authorit
     gate = Gate(snapshot.load(conf, guard, engine), journal, metrics, dialler.dial, conf.limits, conf.dlp.buffer)
     trust = Trust.load([str(paths.cert)])
     made = Bed(gate, MitmLane(gate, leaves, trust, conf.limits), leaves, paths.cert, conf.records.file)
+    crashes: list[str] = []
+    crash = StrictHandler.crash
+
+    def noted(handler: StrictHandler, error: BaseException, where: str) -> None:
+        crashes.append("".join(traceback.format_exception(error)))
+        crash(handler, error, where)
+
+    monkeypatch.setattr(StrictHandler, "crash", noted)
     yield made
     for task in made.tasks:
         task.cancel()
     await asyncio.gather(*made.tasks, return_exceptions=True)
     journal.close()
+    assert made.may_crash or not crashes, crashes[0]

@@ -221,6 +221,7 @@ async def test_tls_1_1_is_not_taken(bed):
 
 
 async def test_a_hello_that_is_not_the_one_decided_on_ends_the_connection(bed):
+    bed.may_crash = True
     other = Hello(Wire.TLS, sni=HostName.parse("other.test"))
     async with bed.origin(hello, tls=True) as origin, bed.door(origin.port, hello=other) as port:
         with pytest.raises((ConnectionError, ssl.SSLError)):
@@ -262,6 +263,8 @@ async def attempt(bed, port: int, origin_port: int) -> bytes:
 @pytest.mark.parametrize("how", ["raises", "hangs"])
 @pytest.mark.parametrize("name", HOOKS)
 async def test_a_hook_that_fails_ends_the_connection(bed, monkeypatch, name: str, how: str):
+    bed.may_crash = True
+
     async def fails(_self, _data):
         if how == "hangs":
             await asyncio.Event().wait()
@@ -279,6 +282,8 @@ async def test_a_hook_that_fails_ends_the_connection(bed, monkeypatch, name: str
 
 @pytest.mark.parametrize("name", ["tls_failed_client", "tls_failed_server"])
 async def test_a_hook_for_a_failure_that_fails_ends_the_connection(bed, monkeypatch, capsys, name: str):
+    bed.may_crash = True
+
     def fails(_self, _data):
         raise RuntimeError(bed.secret)
 
