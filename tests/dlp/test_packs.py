@@ -44,7 +44,7 @@ def test_examples_are_found_wherever_they_are_cut(engine: Engine, rule: Rule):
     assert rule.id in {finding.rule for finding in whole}
     cuts = range(1, len(text)) if len(text) < 400 else range(1, len(text), 7)
     for cut in cuts:
-        assert feed_all(engine, [text[:cut], text[cut:]]) == whole
+        assert set(feed_all(engine, [text[:cut], text[cut:]])) == set(whole)
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.id)

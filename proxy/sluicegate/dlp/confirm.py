@@ -92,21 +92,22 @@ def _keyword_near(rule: Rule, text: bytes, match: re.Match[bytes]) -> bool:
 
 
 def _confidence(rule: Rule, text: bytes, match: re.Match[bytes], secret: bytes) -> str | None:
-    confidence: str | None = rule.confidence
-    if rule.context is not None:
-        confidence = _in_context(rule, text, match)
+    valid = bool(rule.validators) and all(VALIDATORS[name](secret) for name in rule.validators)
+    if rule.validators and not valid and rule.on_invalid == "drop":
+        return None
+    confidence = rule.confidence if rule.context is None else _in_context(rule, text, match)
     if confidence is None or not rule.validators:
         return confidence
-    if all(VALIDATORS[name](secret) for name in rule.validators):
+    if valid:
         return "high"
-    return {"keep": confidence, "drop": None, "low": "low"}[rule.on_invalid]
+    return confidence if rule.on_invalid == "keep" else "low"
 
 
 def _in_context(rule: Rule, text: bytes, match: re.Match[bytes]) -> str | None:
     context = rule.context
     assert context is not None
-    before = (max(0, match.start() - context.within), match.start())
-    after = (match.end(), match.end() + context.within)
-    if context.words.search(text, *before) or context.words.search(text, *after):
+    before = text[max(0, match.start() - context.within) : match.start()].lower()
+    after = text[match.end() : match.end() + context.within].lower()
+    if any(word in before or word in after for word in context.words):
         return "high"
     return None if context.required else rule.confidence

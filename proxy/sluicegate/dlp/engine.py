@@ -72,7 +72,7 @@ def _stable(value: object) -> object:
         case re.Pattern():
             return value.pattern, value.flags
         case Context():
-            return value.words.pattern, value.within, value.required
+            return value.words, value.within, value.required
         case tuple():
             return tuple(_stable(each) for each in value)
         case _:

@@ -30,7 +30,7 @@ _KEYS = (
 class Context:
     """Words that make a match more likely, at most `within` bytes before or after it."""
 
-    words: re.Pattern[bytes]
+    words: tuple[bytes, ...]
     within: int
     required: bool
 
@@ -178,7 +178,7 @@ def _context(node: Node) -> Context:
     if not words:
         raise fields.need("words").error("is empty: name at least one word")
     return Context(
-        words=re.compile(b"|".join(re.escape(word) for word in words), re.IGNORECASE),
+        words=words,
         within=fields.read("within", lambda item: item.integer(1, LONGEST), 40),
         required=fields.read("required", Node.boolean, False),
     )

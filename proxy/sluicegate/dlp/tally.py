@@ -9,18 +9,6 @@ MOST = 100
 """Reports of one request, of each action; what is above is counted. Alerts never use up the room of blocks."""
 
 
-CREDENTIAL_HEADERS = frozenset(
-    f"header:{name}"
-    for name in (
-        "authorization", "proxy-authorization", "cookie", "api-key", "apikey", "x-api-key", "x-api-token",
-        "x-auth-token", "x-access-token", "x-goog-api-key", "x-amz-security-token", "x-vault-token", "private-token",
-        "job-token", "deploy-token", "x-shopify-access-token", "dd-api-key", "x-figma-token", "x-honeycomb-team",
-    )
-)  # fmt: skip
-"""Where a credential belongs: a finding there is an alert. A rule cannot say yet which service a token is for, and
-to block here would be to block every API."""
-
-
 class Tally:
     """The findings of one request, whatever part they come from. `dropped`: how many were only counted."""
 
@@ -37,7 +25,7 @@ class Tally:
         rule = sighting.rule
         if location.partition(":")[0] not in rule.where:
             return None
-        action = "alert" if location in CREDENTIAL_HEADERS else self._action(sighting)
+        action = self._action(sighting)
         entry = (rule.id, location, sighting.fingerprint, action)
         if entry in self._seen:
             return None

@@ -115,33 +115,60 @@ class _Search:
 
     def at(self, candidates: list[tuple[int, int]], window: bytes, size: int) -> list[Sighting]:
         """The matches that start before one of these ends; `window` is the last part of the `size` bytes of text."""
-        base = size - len(window)
-        seen: list[Sighting] = []
+        ends: dict[int, list[int]] = {}
         for end, index in candidates:
             if end > self._from.get(index, 0):
-                self._from[index] = max(end, self._walk(index, end, window, base, seen))
-        return seen
+                ends.setdefault(index, []).append(end)
+        seen: list[tuple[int, Sighting]] = []
+        for index, of_rule in ends.items():
+            for run in _merged(of_rule, self._matter.rules[index].max_length):
+                self._from[index] = max(run[1], self._walk(index, run, window, size - len(window), seen))
+        return [sighting for _, sighting in sorted(seen, key=_place)]
 
-    def _walk(self, index: int, end: int, window: bytes, base: int, seen: list[Sighting]) -> int:
-        """Appends to `seen`; returns where the last match was left."""
+    def _walk(
+        self, index: int, run: tuple[int, int], window: bytes, base: int, seen: list[tuple[int, Sighting]]
+    ) -> int:
+        """Appends to `seen` what starts before the run's last end; returns where the last match was left."""
+        first, last = run
         rule = self._matter.rules[index]
-        search, longest = rule.pattern.search, rule.max_length
-        start = max(end - longest, self._from.get(index, 0), base)
-        while (match := search(window, start - base, end - base + longest)) and base + match.start() < end:
+        longest = rule.max_length
+        start = max(first - longest, self._from.get(index, 0), base)
+        while match := rule.pattern.search(window, start - base, last - base + longest):
+            place = base + match.start()
+            if place >= last:
+                break
             if match.end() - match.start() > longest:
-                match = rule.pattern.match(window, match.start(), match.start() + longest) or match
-            sighting = self._examine(index, match, window, end)
-            start = base + (match.start() + 1 if sighting is None else match.end())
-            if sighting is not None:
-                seen.append(sighting)
+                match = rule.pattern.match(window, match.start(), match.start() + longest)
+            sighting = self._examine(index, match, window, place) if match else None
+            if match and sighting:
+                seen.append((place, sighting))
+                start = base + match.end()
+            else:
+                start = place + 1
         return start
 
-    def _examine(self, index: int, match: re.Match[bytes], window: bytes, end: int) -> Sighting | None:
+    def _examine(self, index: int, match: re.Match[bytes], window: bytes, place: int) -> Sighting | None:
         rule, key = self._matter.rules[index], self._matter.key
         rejected = self._rejected.get(index, 0)
-        if rejected > _GRACE + _PATIENCE * end:
+        if rejected > _GRACE + _PATIENCE * place:
             return sure(rule, match, key)
         seen = confirm(rule, window, match, key)
         if seen is None:
             self._rejected[index] = rejected + len(match[0])
         return seen
+
+
+def _merged(ends: list[int], longest: int) -> list[tuple[int, int]]:
+    """First and last of each run of ends that lie so close that one walk serves them all."""
+    runs = [(ends[0], ends[0])]
+    for end in ends[1:]:
+        first, last = runs[-1]
+        if end - longest <= last:
+            runs[-1] = (first, end)
+        else:
+            runs.append((end, end))
+    return runs
+
+
+def _place(found: tuple[int, Sighting]) -> int:
+    return found[0]
