@@ -102,7 +102,7 @@ class Host:
 
 
 # All that the gateway itself sends to the world.
-OURS = f"src host {GATE_V4} or src host {GATE_V6}"
+OURS = f"(tcp or udp) and (src host {GATE_V4} or src host {GATE_V6})"
 
 
 def queries(seen: list[str]) -> list[str]:
