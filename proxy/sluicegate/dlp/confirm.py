@@ -31,7 +31,7 @@ def confirm(rule: Rule, text: bytes, match: re.Match[bytes], key: bytes) -> Sigh
     secret = match[rule.group] or match[0]
     if rule.entropy and entropy(secret[_shared(rule, secret) :]) < rule.entropy:
         return None
-    if _allowed(rule, secret) or not _keyword_near(rule, text, match):
+    if ((rule.allowed or rule.stopwords) and _allowed(rule, secret)) or not _keyword_near(rule, text, match):
         return None
     confidence = _confidence(rule, text, match, secret)
     if confidence is None:
