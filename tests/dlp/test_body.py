@@ -54,6 +54,13 @@ def test_a_coded_body(engine: Engine, encoding: str, packed: bytes):
     assert seen == len(TOKEN)
 
 
+def test_a_secret_across_the_frames_of_an_s3_upload(engine: Engine):
+    framed = b"e;chunk-signature=00\r\n" + TOKEN[:14] + b"\r\n%x\r\n" % len(TOKEN[14:]) + TOKEN[14:] + b"\r\n0\r\n\r\n"
+    found, unscannable, seen = feed(engine, [framed], "aws-chunked")
+    assert ("github-pat", "body:aws-chunked") in places(found)
+    assert (unscannable, seen) == (None, len(TOKEN))
+
+
 def test_codings_are_undone_from_the_right(engine: Engine):
     found, unscannable, seen = feed(engine, [zstd(brotli.compress(gzip.compress(TOKEN)))], "gzip, br, zstd")
     assert places(found) == [("github-pat", "body:zstd:br:gzip")]

@@ -28,6 +28,12 @@ def zstd(data: bytes) -> bytes:
     return zstandard.ZstdCompressor(write_checksum=True).compress(data)
 
 
+def aws_chunked(data: bytes) -> bytes:
+    pieces = [data[at : at + 1000] for at in range(0, len(data), 1000)]
+    frames = [b"%x;chunk-signature=%064x\r\n%b\r\n" % (len(piece), at, piece) for at, piece in enumerate(pieces)]
+    return b"".join(frames) + b"0\r\nx-amz-checksum-crc32:AAAAAA==\r\n\r\n"
+
+
 PACKED: dict[str, tuple[str, Pack]] = {
     "gzip": ("gzip", gzip.compress),
     "zlib": ("deflate", zlib.compress),
@@ -160,6 +166,7 @@ def test_zstd_with_a_window_that_is_too_large():
     pytest.param("identity", (), id="identity is none"),
     pytest.param("identity, zstd, identity", ("zstd",), id="identity does not count"),
     pytest.param("", (), id="empty"),
+    pytest.param("aws-chunked, gzip", ("gzip", "aws-chunked"), id="aws-chunked is always outermost"),
     pytest.param("gzip,,br", ("gzip", "br"), id="an empty element (RFC 9110, 5.6.1)"),
 ])  # fmt: skip
 def test_headers(header: str, applied: tuple[str, ...]):
@@ -186,3 +193,25 @@ def test_sniffing(name: str, coding: str | None):
 @pytest.mark.parametrize("head", [b"", b"\x1f", b'{"a"', b"GET ", b"PK\x03\x04"])
 def test_nothing_to_sniff(head: bytes):
     assert codings.sniff(head) is None
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.binary(max_size=3000), places=st.lists(st.integers(0), max_size=6))
+def test_aws_chunked(data: bytes, places: list[int]):
+    assert b"".join(unpack("aws-chunked", cut(aws_chunked(data), places))) == data
+
+
+@pytest.mark.parametrize("framed", [
+    pytest.param(b"5\r\nhello\r\n", id="no last chunk"),
+    pytest.param(b"5\r\nhel", id="cut short"),
+    pytest.param(b"5\r\nhelloworld\r\n0\r\n", id="more than it says"),
+    pytest.param(b"5\r\nhello\rx0\r\n", id="half a line break"),
+    pytest.param(b"five\r\nhello\r\n0\r\n", id="no number"),
+    pytest.param(b"5;" + b"x" * 600, id="an endless head"),
+    pytest.param(b"0\r\n" + b"x" * 9000, id="an endless end"),
+    pytest.param(b"plain text", id="no frames at all"),
+])  # fmt: skip
+def test_aws_chunked_that_is_none(framed: bytes):
+    for pieces in ([framed], [bytes((byte,)) for byte in framed]):
+        with pytest.raises(Unscannable):
+            unpack("aws-chunked", pieces)

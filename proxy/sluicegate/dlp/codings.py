@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from sluicegate.dlp.aws_chunked import AwsChunked
 from sluicegate.dlp.budget import Budget, Unscannable
 from sluicegate.dlp.decode import Brotli, Decoder, Deflate, Gzip, Sink, Zstd
 from sluicegate.dlp.form import Form
@@ -14,10 +15,10 @@ SNIFF = 4
 """Bytes that `sniff` wants to see."""
 
 _DECODERS: dict[str, Callable[[Sink, Budget], Decoder]] = {
-    "gzip": Gzip, "deflate": Deflate, "br": Brotli, "zstd": Zstd, "form": Form,
+    "gzip": Gzip, "deflate": Deflate, "br": Brotli, "zstd": Zstd, "aws-chunked": AwsChunked, "form": Form,
 }  # fmt: skip
 _ALIASES = {"x-gzip": "gzip", "identity": ""}  # RFC 9110, 8.4.1.3
-_KNOWN = {"gzip", "deflate", "br", "zstd"}
+_KNOWN = {"gzip", "deflate", "br", "zstd", "aws-chunked"}
 
 
 def listed(content_encoding: str) -> tuple[str, ...]:
@@ -29,7 +30,8 @@ def listed(content_encoding: str) -> tuple[str, ...]:
             raise Unscannable(f"content-encoding {coding[:40]!r} is not known")
     if len(codings) > MOST:
         raise Unscannable(f"{len(codings)} content-encodings on top of each other; {MOST} are undone")
-    return codings
+    # aws-chunked is listed first and yet is the outermost: S3 takes it off and keeps the rest as the object's own.
+    return tuple(sorted(codings, key="aws-chunked".__eq__))
 
 
 def sniff(head: bytes) -> str | None:
