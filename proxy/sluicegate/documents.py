@@ -19,6 +19,7 @@ from sluicegate.errors import ConfigError
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_LONGEST_S = 36_500 * 86400.0
 _SIZE = re.compile(r"(\d+)(B|KiB|MiB|GiB|KB|MB|GB)?")
 _BYTES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 
@@ -71,18 +72,24 @@ class Node:
         found = _DURATION.fullmatch(self.value) if isinstance(self.value, str) else None
         if not found:
             raise self.error("expected a duration with its unit, such as 10s, 5m or 24h")
-        return float(found[1]) * _SECONDS[found[2]]
+        seconds = float(found[1]) * _SECONDS[found[2]]
+        if not 0 < seconds <= _LONGEST_S:
+            raise self.error("expected a duration above 0s and up to 36500d")
+        return seconds
 
     def duration(self) -> timedelta:
         return timedelta(seconds=self.seconds())
 
-    def size(self) -> int:
-        """Bytes, written with a unit: 64KiB, 1MiB."""
+    def size(self, low: int = 1) -> int:
+        """Bytes, written with a unit: 64KiB, 1MiB. `low`: the least that makes sense."""
         raw = str(self.value) if type(self.value) is int else self.value
-        found = _SIZE.fullmatch(raw) if isinstance(raw, str) else None
+        found = _SIZE.fullmatch(raw) if isinstance(raw, str) and len(raw) < 32 else None
         if not found:
             raise self.error("expected a size with its unit, such as 64KiB or 1MiB")
-        return int(found[1]) * _BYTES[found[2] or "B"]
+        size = int(found[1]) * _BYTES[found[2] or "B"]
+        if size < low:
+            raise self.error(f"expected a size of at least {low}B")
+        return size
 
     def items(self) -> list[Node]:
         if not isinstance(self.value, list):
@@ -140,14 +147,18 @@ class Fields:
 
 
 def read(text: str, file: str) -> list[Node]:
-    """All documents of a YAML text; empty ones are left out. Raises ConfigError for what is not YAML."""
+    """All documents of a YAML text; empty ones are left out. Raises ConfigError for what is not YAML.
+
+    Total: what is nested too deep, or multiplies itself by aliases, is a ConfigError too, before it costs anything.
+    """
     try:
-        composed: list[yaml.Node | None] = list(yaml.compose_all(text, Loader=yaml.CSafeLoader))
+        composed: list[yaml.Node | None] = list(yaml.compose_all(text, Loader=_Loader))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f"{file}:{mark.line + 1}" if mark else file
         raise ConfigError(place, "", f"not YAML: {getattr(error, 'problem', None) or 'cannot be read'}") from None
-    nodes = [_build(node, file, "") for node in composed if node is not None]
+    building = _Building(file)
+    nodes = [building.node(node, "") for node in composed if node is not None]
     return [node for node in nodes if node.value is not None]
 
 
@@ -162,42 +173,111 @@ def plain(node: Node) -> Any:
             return node.value
 
 
-_SCALARS = yaml.CSafeLoader("")  # only its resolver and constructors are used
+_DEEPEST = 100
+"""Collections inside of collections. A policy has 10; libyaml's composer ends the whole process at some 50,000."""
+_MOST_REPEATED = 10_000
+"""Nodes of one text that aliases may repeat: ten aliases of ten would otherwise make ten thousand million."""
 
 
-def _build(node: yaml.Node, file: str, path: str) -> Node:
-    line = node.start_mark.line + 1
-    match node:
-        case yaml.MappingNode():
-            return Node(file, path, line, dict(_pairs(node, file, path)))
-        case yaml.SequenceNode():
-            children = [_build(child, file, f"{path}[{index}]") for index, child in enumerate(node.value)]
-            return Node(file, path, line, children)
-        case _:
-            return Node(file, path, line, _scalar(node, file, path))
+class _Loader(yaml.CSafeLoader):
+    """Composes, and counts how deep it is: the composer calls these two around every node."""
+
+    _depth = 0
+
+    def descend_resolver(self, current_node: yaml.Node | None, current_index: Any) -> None:  # noqa: ARG002 - PyYAML's
+        self._depth += 1
+        if self._depth > _DEEPEST + 1:
+            mark = None if current_node is None else current_node.start_mark
+            raise yaml.composer.ComposerError(None, None, _too_deep(), mark)
+
+    def ascend_resolver(self) -> None:
+        self._depth -= 1
 
 
-def _scalar(node: yaml.Node, file: str, path: str) -> Any:
-    if node.tag == "tag:yaml.org,2002:timestamp":
-        return str(node.value)  # dates are read by whoever wants one, with a time zone
-    try:
-        return _SCALARS.construct_object(node, deep=True)
-    except (yaml.YAMLError, ValueError):
-        raise ConfigError(f"{file}: {path}", node.value, "cannot be read: put it in quotes") from None
+_SCALARS = yaml.CSafeLoader("")  # only its constructors are used, none of which keeps anything
+_READERS: dict[str, Callable[[yaml.ScalarNode], Any]] = {
+    "tag:yaml.org,2002:str": lambda node: str(node.value),
+    "tag:yaml.org,2002:timestamp": lambda node: str(node.value),  # read by whoever wants a date, with a time zone
+    "tag:yaml.org,2002:null": _SCALARS.construct_yaml_null,
+    "tag:yaml.org,2002:bool": _SCALARS.construct_yaml_bool,
+    "tag:yaml.org,2002:int": _SCALARS.construct_yaml_int,
+    "tag:yaml.org,2002:float": _SCALARS.construct_yaml_float,
+}
+_COLLECTIONS = {"tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"}
 
 
-def _pairs(node: yaml.MappingNode, file: str, path: str) -> Iterator[tuple[str, Node]]:
-    seen: set[str] = set()
-    for key_node, value_node in node.value:
-        key = key_node.value
-        place = f"{file}:{key_node.start_mark.line + 1}"
-        if not isinstance(key, str) or key == "<<":
-            raise ConfigError(place, key, "keys are plain text: merge keys and nested keys are not read")
-        if key in seen:
-            raise ConfigError(place, key, "stands twice in one mapping: remove one")
-        seen.add(key)
-        child = _build(value_node, file, f"{path}.{key}" if path else key)
-        yield key, child
+class _Building:
+    """The Nodes of one text."""
+
+    def __init__(self, file: str) -> None:
+        self._file = file
+        self._above: list[yaml.Node] = []
+        self._seen: set[int] = set()
+        self._repeating = False
+        self._repeated = 0
+
+    def node(self, node: yaml.Node, path: str) -> Node:
+        if isinstance(node, yaml.ScalarNode):
+            self._count()
+            return Node(self._file, path, node.start_mark.line + 1, self._scalar(node, path))
+        before = self._repeating
+        self._enter(node, path)
+        try:
+            return Node(self._file, path, node.start_mark.line + 1, self._children(node, path))
+        finally:
+            self._above.pop()
+            self._repeating = before
+
+    def _enter(self, node: yaml.Node, path: str) -> None:
+        place = f"{self._file}: {path}" if path else self._file
+        if node.tag not in _COLLECTIONS:
+            raise ConfigError(place, node.tag, "tags are not read: remove it")
+        if any(above is node for above in self._above):
+            raise ConfigError(place, "", "an alias stands inside of what it names: write the value out")
+        if len(self._above) >= _DEEPEST:
+            raise ConfigError(place, "", _too_deep())
+        self._repeating = self._repeating or id(node) in self._seen
+        self._seen.add(id(node))
+        self._above.append(node)
+        self._count()
+
+    def _count(self) -> None:
+        self._repeated += self._repeating
+        if self._repeated > _MOST_REPEATED:
+            raise ConfigError(self._file, "", f"aliases repeat more than {_MOST_REPEATED} values: write fewer of them")
+
+    def _children(self, node: yaml.Node, path: str) -> dict[str, Node] | list[Node]:
+        if isinstance(node, yaml.MappingNode):
+            return dict(self._pairs(node, path))
+        return [self.node(child, f"{path}[{index}]") for index, child in enumerate(node.value)]
+
+    def _scalar(self, node: yaml.ScalarNode, path: str) -> Any:
+        place = f"{self._file}: {path}" if path else self._file
+        reader = _READERS.get(node.tag)
+        if reader is None:
+            raise ConfigError(place, node.value, "tags are not read: put the value in quotes instead")
+        try:
+            return reader(node)
+        except (ValueError, LookupError):  # `!!bool 7`, a number of 5,000 digits
+            raise ConfigError(place, node.value, "cannot be read: put it in quotes") from None
+
+    def _pairs(self, node: yaml.MappingNode, path: str) -> Iterator[tuple[str, Node]]:
+        seen: set[str] = set()
+        for key_node, value_node in node.value:
+            place = f"{self._file}:{key_node.start_mark.line + 1}"
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise ConfigError(place, "", "keys are plain text: nested keys are not read")
+            key = str(key_node.value)
+            if key == "<<":
+                raise ConfigError(place, key, "keys are plain text: merge keys are not read")
+            if key in seen:
+                raise ConfigError(place, key, "stands twice in one mapping: remove one")
+            seen.add(key)
+            yield key, self.node(value_node, f"{path}.{key}" if path else key)
+
+
+def _too_deep() -> str:
+    return f"is nested more than {_DEEPEST} deep: make it flatter"
 
 
 def _either(choices: tuple[str, ...]) -> str:

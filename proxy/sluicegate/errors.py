@@ -23,7 +23,8 @@ class ConfigError(Exception):
         self.fix = fix
 
     def __str__(self) -> str:
-        shown = " ".join(str(self.value).split())
+        # What a terminal would obey is not shown to it.
+        shown = "".join(each if each.isprintable() else "?" for each in " ".join(str(self.value).split()))
         if len(shown) > 120:
             shown = shown[:117] + "..."
         return f"{self.place}: `{shown}`: {self.fix}" if shown else f"{self.place}: {self.fix}"

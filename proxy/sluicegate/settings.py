@@ -125,7 +125,12 @@ def load(path: Path) -> Settings:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(str(path), "", f"cannot be read: {getattr(error, 'strerror', None) or 'not UTF-8'}") from None
-    return parse(text, str(path), path.resolve().parent)
+    return parse(text, str(path), _folder(path))
+
+
+def _folder(path: Path) -> Path:
+    """As it is named: in a mounted ConfigMap gateway.yaml is a link into a folder that the next update removes."""
+    return Path(os.path.abspath(path)).parent  # noqa: PTH100 - resolve() would follow that link
 
 
 def defaults(base: Path) -> Settings:
@@ -290,7 +295,13 @@ def _servers(node: Node) -> tuple[Endpoint, ...] | None:
 
 def _hosts(node: Node) -> dict[HostName, tuple[Address, ...]]:
     fields = node.fields(*(node.value if isinstance(node.value, dict) else ()))
-    return {_name(key, child): _addresses(child) for key, child in fields.mapping.items()}
+    hosts: dict[HostName, tuple[Address, ...]] = {}
+    for key, child in fields.mapping.items():
+        name = _name(key, child)
+        if name in hosts:
+            raise ConfigError(child.place, key, f"is {name}, which stands here already: remove one")
+        hosts[name] = _addresses(child)
+    return hosts
 
 
 def _name(raw: str, node: Node) -> HostName:
@@ -302,6 +313,8 @@ def _name(raw: str, node: Node) -> HostName:
 
 def _addresses(node: Node) -> tuple[Address, ...]:
     items = node.items() if isinstance(node.value, list) else [node]
+    if not items or node.value is None:
+        raise node.error("has no address: write at least one")
     try:
         return tuple(ip_address(item.text()) for item in items)
     except ValueError:
@@ -329,12 +342,15 @@ def _networks(node: Node) -> tuple[Network, ...]:
 def _dlp(node: Node) -> Dlp:
     fields = node.fields("packs", "buffer")
     default = Dlp()
-    return Dlp(fields.read("packs", Node.texts, default.packs), fields.read("buffer", Node.size, default.buffer))
+    return Dlp(
+        fields.read("packs", Node.texts, default.packs),
+        fields.read("buffer", lambda item: item.size(0), default.buffer),
+    )
 
 
 def _identity(node: Node) -> tuple[StaticIdentity, ...]:
     fields = node.fields("kubernetes", "static")
-    if (kubernetes := fields.get("kubernetes")) is not None and kubernetes.value not in {"off", False}:
+    if (kubernetes := fields.get("kubernetes")) is not None and kubernetes.value not in ("off", False):
         raise kubernetes.error('is not served by this version: write "off"')
     return fields.read("static", lambda item: tuple(_static(each) for each in item.items()), ())
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from dataclasses import replace
 
 from sluicegate.dlp.body import Body
 from sluicegate.dlp.engine import Engine
+from sluicegate.dlp.form import percent_decoded
 from sluicegate.exchange.grpc import BadFlag, Message, Messages, TooLarge
 from sluicegate.exchange.heads import Headers, RequestHead
 from sluicegate.exchange.hold import Hold
@@ -22,6 +25,11 @@ CREDENTIAL_FIELDS = frozenset({
     b"x-figma-token", b"x-shopify-access-token", b"x-github-token", b"circle-token", b"x-postmark-server-token",
 })  # fmt: skip
 
+_GRPC = re.compile(r"application/grpc(?:\+[a-z0-9.+-]+)?[ \t]*(?:;.*)?", re.IGNORECASE | re.DOTALL)  # not grpc-web
+_METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"TRACE"})
+_MOST_FINDINGS = 200
+"""Of one request. What is above was found as well, and is not told one by one."""
+
 
 class Content:
     """The content of one request. Close it always: the scanner holds memory of its own until then."""
@@ -30,6 +38,7 @@ class Content:
         "_body",
         "_buffer",
         "_ended",
+        "_engine",
         "_grpc",
         "_grpc_coding",
         "_hold",
@@ -41,6 +50,7 @@ class Content:
     )
 
     def __init__(self, engine: Engine, limits: Limits, buffer: int) -> None:
+        self._engine = engine
         self._scan = engine.open()
         self._limits = limits
         self._buffer = buffer
@@ -54,17 +64,18 @@ class Content:
         self._seen = False
 
     def head(self, head: RequestHead) -> None:
-        """Scans target and fields, all of them at once first: nearly every head is clean."""
-        joined = b"\n".join((head.target, *(key + b": " + value for key, value in head.headers)))
-        self._seen = True
-        if b"%" in head.target or self._scan.suspects(joined):
-            self._note((*self._scan.field("url", head.target), *self._fields(head.headers)))
+        """Scans method, target, authority and fields. Raises Stop."""
+        self._note(self._found_in(head))
+
+    def look(self, head: RequestHead) -> None:
+        """As `head`, for one that is refused already: what is found is for its record, and stops nothing."""
+        self.findings.extend(self._found_in(head))
 
     def begin(self, head: RequestHead) -> None:
         """Chooses how the body is read: as gRPC messages, or as one stream of bytes."""
         kind = b"".join(head.values(b"content-type")[:1]).decode("latin-1")
         coding = b",".join(head.values(b"content-encoding")).decode("latin-1")
-        if kind.lower().startswith("application/grpc") and head.version == "HTTP/2.0" and not coding:
+        if _GRPC.fullmatch(kind) and head.version == "HTTP/2.0" and not coding:
             self._grpc = Messages(self._limits.message)
             self._grpc_coding = b"".join(head.values(b"grpc-encoding")[:1]).decode("latin-1")
         else:
@@ -84,6 +95,8 @@ class Content:
 
     def feed(self, chunk: bytes) -> None:
         """A piece of the body, as it came. Raises Stop."""
+        if self._ended:
+            raise Stop(Reason.CRASH, "the body went on after its end")
         if self._grpc is not None:
             self._feed_grpc(self._grpc, chunk)
             return
@@ -131,12 +144,28 @@ class Content:
             self._body.close()
         self._scan.close()
 
+    def _found_in(self, head: RequestHead) -> tuple[Finding, ...]:
+        # All at once first: nearly every head is clean.
+        fields = (key + b": " + value for key, value in head.headers)
+        joined = b"\n".join((head.method, head.target, head.authority, *fields))
+        self._seen = True
+        if not self._suspects(joined):
+            return ()
+        found = [*self._scan.field("url", head.target), *self._scan.field("header:host", head.authority)]
+        if head.method not in _METHODS:
+            found += (replace(hit, location="method") for hit in self._scan.field("url", head.method))
+        return (*found, *self._fields(head.headers))
+
+    def _suspects(self, joined: bytes) -> bool:
+        return self._scan.suspects(joined) or (b"%" in joined and self._scan.suspects(percent_decoded(joined)))
+
     def _fields(self, headers: Headers) -> list[Finding]:
         found: list[Finding] = []
         for key, value in headers:
             name = key.lower()
-            hits = self._scan.field(f"header:{name.decode('latin-1')}", value)
-            found += (_recorded_only(hit) for hit in hits) if name in CREDENTIAL_FIELDS else hits
+            named = self._scan.field("header", key)  # a name that is a secret must not be the place of another finding
+            hits = self._scan.field("header" if named else f"header:{name.decode('latin-1')}", value)
+            found += (*named, *(map(_recorded_only, hits) if name in CREDENTIAL_FIELDS else hits))
         return found
 
     def _feed_grpc(self, messages: Messages, chunk: bytes) -> None:
@@ -153,19 +182,23 @@ class Content:
         if not message.compressed:
             self._note(self._scan.message("grpc", message.payload))
             return
-        body = self._scan.body(self._grpc_coding, "application/grpc", "grpc")
+        if self._grpc_coding.strip().lower() in {"", "identity"}:
+            raise Stop(Reason.UNSCANNABLE, "a gRPC message says that it is compressed, and not how")
+        # A scan of its own: a stream may go on for days, and its budget for unpacking is that of one message.
+        scan = self._engine.open()
+        body = scan.body(self._grpc_coding, "application/grpc", "grpc")
         try:
             self._note((*body.feed(message.payload), *body.finish()))
             if body.unscannable:
                 raise Stop(Reason.UNSCANNABLE, f"a gRPC message cannot be scanned: {body.unscannable}")
         finally:
-            body.close()
+            scan.close()
 
     def _note(self, found: Iterable[Finding]) -> None:
         fresh = tuple(found)
         if not fresh:
             return
-        self.findings.extend(fresh)
+        self.findings.extend(fresh[: max(0, _MOST_FINDINGS - len(self.findings))])
         blocking = tuple(finding for finding in fresh if finding.action == "block")
         if blocking:
             first = blocking[0]
@@ -174,6 +207,4 @@ class Content:
 
 
 def _recorded_only(finding: Finding) -> Finding:
-    return Finding(
-        finding.rule, finding.location, finding.fingerprint, finding.masked, finding.severity, "alert", finding.message
-    )
+    return replace(finding, action="alert")

@@ -7,11 +7,16 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from sluicegate.records.journal import Journal
+import structlog
+
+from sluicegate.facts import Identity
+from sluicegate.records.journal import Journal, Slot
 from sluicegate.records.metrics import Metrics
 from sluicegate.settings import Limits
 from sluicegate.snapshot import Snapshot
 from sluicegate.verdict import Deny, Permit
+
+_log = structlog.get_logger("sluicegate.gate")
 
 
 class DialRefused(Exception):
@@ -45,3 +50,11 @@ class Gate:
     buffer: int
     draining: bool = False
     live: set[Live] = field(default_factory=set)
+
+    def reserve(self, identity: Identity) -> Slot | None:
+        """Room for one record. None: nothing may be permitted that would need it. Never raises."""
+        try:
+            return self.journal.reserve(identity)
+        except Exception as error:  # noqa: BLE001 - no room can be promised, and that is what None says
+            _log.error("no room for a record", error=type(error).__name__)
+            return None

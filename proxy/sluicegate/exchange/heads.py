@@ -17,7 +17,7 @@ from sluicegate.verdict import Deny, Reason
 type Headers = tuple[tuple[bytes, bytes], ...]
 
 MAX_FIELDS = 200
-_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,256}")
+TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,256}")
 _METHOD = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}")
 _BAD_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _BAD_TARGET = re.compile(rb"[\x00-\x20\x7f#]")
@@ -127,7 +127,7 @@ def _check_line(head: RequestHead) -> None:
 
 def _check_fields(headers: Headers) -> None:
     for key, value in headers:
-        if not _TOKEN.fullmatch(key):
+        if not TOKEN.fullmatch(key):
             raise Stop(Reason.BAD_REQUEST, "a field name is not a token")
         if _BAD_VALUE.search(value):
             raise Stop(Reason.BAD_REQUEST, "a field value holds a control character or a folded line")

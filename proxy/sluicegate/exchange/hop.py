@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sluicegate.exchange.heads import Headers, RequestHead, ResponseHead, Target
+from sluicegate.exchange.heads import TOKEN, Headers, RequestHead, ResponseHead, Target
 from sluicegate.exchange.stop import Stop
 from sluicegate.verdict import Reason
 
@@ -52,8 +52,8 @@ def _check_framing(head: ResponseHead) -> None:
     if codings and (lengths or len(codings) > 1 or codings[0].lower() != b"chunked"):
         raise Stop(Reason.UPSTREAM_BROKE, "the origin's Transfer-Encoding is not exactly `chunked`, alone")
     for key, value in head.headers:
-        if b"\r" in value or b"\n" in value or b"\0" in value or not key:
-            raise Stop(Reason.UPSTREAM_BROKE, "a field of the origin's head holds a line break")
+        if b"\r" in value or b"\n" in value or b"\0" in value or not TOKEN.fullmatch(key):
+            raise Stop(Reason.UPSTREAM_BROKE, "a field of the origin's head holds a line break or has no proper name")
 
 
 def _named_by_connection(head: RequestHead | ResponseHead) -> frozenset[bytes]:

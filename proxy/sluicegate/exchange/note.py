@@ -8,16 +8,18 @@ from dataclasses import replace
 from ipaddress import ip_address
 from urllib.parse import parse_qsl
 
+import msgspec
 import structlog
 
 from sluicegate.exchange.gate import Gate
 from sluicegate.exchange.heads import Connection, RequestHead, Target
 from sluicegate.facts import Address, Ask, Endpoint, Finding, Protocol, Request
 from sluicegate.names import HostName
-from sluicegate.records import record
+from sluicegate.records import record, redact
 from sluicegate.records.ids import new_id
 from sluicegate.records.journal import Slot
-from sluicegate.verdict import Coverage, Permit, Verdict
+from sluicegate.records.metrics import Metrics
+from sluicegate.verdict import Coverage, Deny, Permit, Verdict
 
 _log = structlog.get_logger("sluicegate.record")
 
@@ -81,7 +83,7 @@ class Note:
         self._decide_us = round(seconds * 1e6, 1)
 
     def scanned_url(self) -> None:
-        """The URL was scanned: what is left of it in the record was found clean."""
+        """The head was scanned: what findings do not name was found clean, and may be shown."""
         self._scanned_url = True
 
     def first_byte(self) -> None:
@@ -99,25 +101,50 @@ class Note:
         self._coverage["response"], self._why = coverage, why
 
     def write(self, verdict: Verdict, gate: Gate, slot: Slot | None) -> None:
-        """Makes the record and hands it over. Never raises: the slot is given back and the loss counted."""
-        metrics, lane = gate.metrics, self._connection.lane
+        """Makes the record and hands it over. Never raises: what cannot be recorded is counted as lost."""
         try:
-            made = self._record(verdict)
-        except Exception as error:  # noqa: BLE001 - a record that cannot be made is a lost record, and is counted as one
-            _log.error("record lost", error=type(error).__name__)
-            metrics.record_lost("abandoned")
+            made = self._made(verdict)
+            if slot is not None:
+                slot.write(made)
+            else:
+                gate.journal.write_unreserved(made)
+        except Exception as error:  # noqa: BLE001 - the connection is over, and somebody else may wait for its end
+            _log.error("record lost", error=type(error).__name__, record=self.id)
+            gate.metrics.record_lost("build")
             if slot is not None:
                 slot.release()
-            return
+        self._count(verdict, gate.metrics)
+
+    def _count(self, verdict: Verdict, metrics: Metrics) -> None:
+        lane = self._connection.lane
         metrics.verdict("allow" if isinstance(verdict, Permit) else "deny", verdict.reason, lane)
         if self._decide_us is not None:
             metrics.decided(self._decide_us / 1e6)
         metrics.bytes("up", lane, self.bytes_up)
         metrics.bytes("down", lane, self.bytes_down)
-        if slot is not None:
-            slot.write(made)
-        else:
-            gate.journal.write_unreserved(made)
+
+    def _made(self, verdict: Verdict) -> record.Record:
+        """The record, or where something in it cannot be said, what is known of the connection alone."""
+        try:
+            return self._record(verdict)
+        except Exception as error:  # noqa: BLE001 - a poor record is better than none
+            _log.error("record is incomplete", error=type(error).__name__, record=self.id)
+            why = f"the record could not be made in full ({type(error).__name__})"
+            bare = replace(verdict, detail=why) if isinstance(verdict, Deny) else verdict
+            return record.build(
+                ask=_ask(self._connection),
+                verdict=bare,
+                kind=self._kind,
+                lane=self._connection.lane,
+                detail=why,
+                id=self.id,
+                began=self._began,
+            )
+
+    def _shown(self, raw: bytes) -> str:
+        """Raw bytes of a head: as they are once they were scanned, else without what looks like a token."""
+        text = raw.decode("latin-1")
+        return text if self._scanned_url else redact.unscanned(text)
 
     def _record(self, verdict: Verdict) -> record.Record:
         connection = self._connection
@@ -128,12 +155,12 @@ class Note:
             lane=connection.lane,
             protocol=self._protocol,
             hello=connection.hello,
-            host=self._raw_host,
+            host=None if self._raw_host is None else self._shown(self._raw_host),
             dialled=None if self.dialled is None else Endpoint(self.dialled, self._ask.port),
             detail=self.detail,
             findings=self.findings,
             coverage=record.Covered(self._coverage["request"], self._coverage["response"], self._why),
-            inputs=self._inputs,
+            inputs=self._inputs_shown(),
             status=self.status,
             up=self.bytes_up,
             down=self.bytes_down,
@@ -142,6 +169,12 @@ class Note:
             began=self._began,
             url_scanned=self._scanned_url,
         )
+
+    def _inputs_shown(self) -> record.Inputs | None:
+        inputs = self._inputs
+        if inputs is None or inputs.content_type is None or self._scanned_url:
+            return inputs
+        return msgspec.structs.replace(inputs, content_type=redact.unscanned(inputs.content_type))
 
     def _elapsed_ms(self) -> float:
         return round((time.perf_counter() - self._clock) * 1e3, 3)
