@@ -266,9 +266,9 @@ def endpoint(node: Node, default_port: int | None = None) -> Endpoint:
 
 
 def _workers(node: Node) -> int:
-    if node.value == "auto":
-        return len(os.sched_getaffinity(0))
-    return node.integer(1, 1024)
+    if node.value != 1:
+        raise node.error("more than one worker is not served by this version: write 1, or run more gateways")
+    return 1
 
 
 def _default(node: Node) -> Literal["deny", "audit"]:
