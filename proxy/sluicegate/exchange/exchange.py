@@ -18,8 +18,8 @@ from sluicegate.exchange.content import Content
 from sluicegate.exchange.gate import Gate
 from sluicegate.exchange.heads import Connection, Headers, RequestHead, ResponseHead, Target, read
 from sluicegate.exchange.note import Note
-from sluicegate.exchange.refusal import render
-from sluicegate.exchange.stop import Stop
+from sluicegate.exchange.refusal import Refusal, render
+from sluicegate.exchange.stop import Stop, reloaded
 from sluicegate.facts import Address, Ask, Protocol, Request
 from sluicegate.snapshot import Snapshot
 from sluicegate.verdict import Coverage, Deny, Permit, Reason, Verdict, built_in
@@ -41,10 +41,7 @@ def _total[**P](
         except Stop as stop:
             self._refuse(stop.deny(step.__name__))
         except Exception as error:  # noqa: BLE001 - whatever it is, the request must not pass
-            _log.error("exchange step failed", step=step.__name__, error=type(error).__name__, exchange=self.id)
-            self._refuse(
-                Deny(Reason.CRASH, built_in(step.__name__), "the gateway failed while it looked at this request")
-            )
+            self._crash(step.__name__, error)
         return self.verdict
 
     return run
@@ -57,13 +54,14 @@ class Exchange:
         self._connection = connection
         self._gate = gate
         self._snapshot = gate.snapshot  # one policy for the whole of a request
-        self._slot = gate.journal.reserve(connection.identity)
+        self._slot = gate.reserve(connection.identity)
         self._content: Content | None = None
         self._target: Target | None = None
         self._head: RequestHead | None = None
         self._note = Note(connection)
         self.verdict: Verdict = Deny(Reason.CRASH, built_in("exchange"), "nothing was decided")
         self._refused = False
+        self._client_gone = False
         self.upstream_headers: Headers = ()
         self.upstream_target = b""
         self.response_headers: Headers = ()
@@ -79,11 +77,15 @@ class Exchange:
     @property
     def ready(self) -> bool:
         """Whether upstream may be opened and `take` be asked: never before a Permit of all that must be seen first."""
-        return isinstance(self.verdict, Permit) and self._content is not None and self._content.ready
+        if not isinstance(self.verdict, Permit) or self._content is None or self._client_gone:
+            return False
+        return self._content.ready
 
     @_total
     def head(self, head: RequestHead, *, end: bool) -> Verdict:
         """Form, names, policy, then sensitive data in target and fields. `end`: there is no body."""
+        if self._head is not None:
+            raise Stop(Reason.CRASH, "a second head came for one request")
         self._head = head
         self._note.request(head)
         if self._connection.refused is not None:
@@ -121,9 +123,13 @@ class Exchange:
 
     def take(self) -> bytes:
         """Body bytes that may go upstream now. Empty without a Permit."""
-        if not isinstance(self.verdict, Permit) or self._content is None:
+        if not self.ready or self._content is None:
             return b""
-        return self._content.take()
+        try:
+            return self._content.take()
+        except Exception as error:  # noqa: BLE001 - as in every step
+            self._crash("take", error)
+            return b""
 
     def dialled(self, address: Address) -> None:
         """Tells which address is used, for the record."""
@@ -169,6 +175,7 @@ class Exchange:
         deny = Deny(reason, built_in("lane"), detail)
         if reason is Reason.CLIENT_GONE and isinstance(self.verdict, Permit):
             self._note.detail = detail
+            self._client_gone = True  # what it still sent is not passed on: it would have no beginning
             if self._content is not None:
                 self._content.drop()
             return deny
@@ -179,19 +186,31 @@ class Exchange:
         return self._refuse(deny)
 
     def recheck(self, snapshot: Snapshot) -> None:
-        """Decides again after a reload (Live)."""
+        """Decides again after a reload (Live), with the address that it goes to."""
         if not isinstance(self.verdict, Permit):
             return
-        verdict = snapshot.decide(self.verdict.ask)
-        if isinstance(verdict, Deny):
-            self._refuse(
-                replace(verdict, reason=Reason.RELOADED, detail=f"a new policy refuses this: {verdict.detail}")
-            )
-            if self.on_stop is not None:
-                self.on_stop()
+        try:
+            verdict = snapshot.decide(replace(self.verdict.ask, resolved=self._note.dialled))
+        except Exception as error:  # noqa: BLE001 - as in every step
+            self._crash("recheck", error)
+        else:
+            if isinstance(verdict, Deny):
+                self._refuse(reloaded(verdict))
+        if self._refused:
+            self._stop()
 
-    def refusal(self) -> tuple[int, list[tuple[str, str]], bytes]:
-        """Status, headers and body for the client. Only after a Deny."""
+    def refusal(self) -> Refusal:
+        """Status, headers and body for the client; ends what was still permitted."""
+        if isinstance(self.verdict, Permit):
+            self._refuse(Deny(Reason.CRASH, built_in("refusal"), "the gateway could not go on with this request"))
+        try:
+            return self._rendered()
+        except Exception as error:  # noqa: BLE001 - a refusal without words is one, too
+            _log.error("refusal has no words", error=type(error).__name__, exchange=self.id)
+            self._note.status = 503
+            return 503, [("Content-Length", "0"), ("Connection", "close")], b""
+
+    def _rendered(self) -> Refusal:
         assert isinstance(self.verdict, Deny)
         accept = kind = b""
         if self._head is not None:
@@ -209,11 +228,35 @@ class Exchange:
         self._gate.live.discard(self)
         if status is not None:
             self._note.status = status
-        if self._content is not None:
-            self._note.findings = tuple(self._content.findings)
-            self._note.coverage_request(self._content.scanned)
-            self._content.close()
+        try:
+            self._account()
+        except Exception as error:  # noqa: BLE001 - the record is to be written in any case
+            self._crash("close", error)
         self._note.write(self.verdict, self._gate, self._slot)
+
+    def _account(self) -> None:
+        """What the scanner has to say for the record; it is closed with that."""
+        content = self._content or self._look()
+        if content is None:
+            return
+        try:
+            self._note.findings = tuple(content.findings)
+            self._note.coverage_request(content.scanned if content is self._content else Coverage.NONE)
+        finally:
+            content.close()
+
+    def _look(self) -> Content | None:
+        """A head that was refused unscanned is scanned for its record, so that no secret in it is shown there."""
+        head = self._head
+        if head is None or self._refused_for_size():
+            return None
+        content = Content(self._snapshot.engine, self._gate.limits, self._gate.buffer)
+        content.look(head)
+        self._note.scanned_url()
+        return content
+
+    def _refused_for_size(self) -> bool:
+        return isinstance(self.verdict, Deny) and self.verdict.reason is Reason.HEAD_TOO_LARGE
 
     def _ask(self, target: Target) -> Ask:
         connection = self._connection
@@ -239,6 +282,17 @@ class Exchange:
         if self._content is None:
             raise Stop(Reason.CRASH, "the body came before its head")
         return self._content
+
+    def _crash(self, step: str, error: Exception) -> None:
+        _log.error("exchange step failed", step=step, error=type(error).__name__, exchange=self.id)
+        self._refuse(Deny(Reason.CRASH, built_in(step), "the gateway failed while it looked at this request"))
+
+    def _stop(self) -> None:
+        try:
+            if self.on_stop is not None:
+                self.on_stop()
+        except Exception as error:  # noqa: BLE001 - the other connections are rechecked all the same
+            _log.error("exchange could not be stopped", error=type(error).__name__, exchange=self.id)
 
     def _refuse(self, deny: Deny) -> Deny:
         if not self._refused:  # the first refusal is the one that counts

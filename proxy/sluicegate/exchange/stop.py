@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sluicegate.facts import Finding
 from sluicegate.verdict import Deny, Reason, built_in
 
@@ -18,3 +20,8 @@ class Stop(Exception):
     def deny(self, step: str) -> Deny:
         rule = self.findings[0].rule if self.findings else step
         return Deny(self.reason, built_in(rule), self.detail, findings=self.findings)
+
+
+def reloaded(deny: Deny) -> Deny:
+    """A new policy's Deny of what the old one permitted."""
+    return replace(deny, reason=Reason.RELOADED, detail=f"a new policy refuses this: {deny.detail}")

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from sluicegate.exchange import Connection, DialRefused, Gate
 from sluicegate.exchange.note import Note
+from sluicegate.exchange.stop import reloaded
 from sluicegate.facts import Ask
 from sluicegate.lanes import reset
 from sluicegate.lanes.splice import Moved, SpliceBroke, splice
@@ -26,7 +27,7 @@ class Spliced:
 
     async def carry(self, client: socket.socket, ask: Ask) -> None:
         """Decides on `ask` (narrowed to what the connection is), then carries it to its end."""
-        slot = self._gate.journal.reserve(ask.identity)
+        slot = self._gate.reserve(ask.identity)
         try:
             self._verdict = self._decide(ask) if slot is not None else _unrecordable()
             if isinstance(self._verdict, Permit):
@@ -44,25 +45,29 @@ class Spliced:
     def recheck(self, snapshot: Snapshot) -> None:
         if not isinstance(self._verdict, Permit):
             return
-        verdict = _only_spliced(snapshot.decide(self._verdict.ask))
-        if isinstance(verdict, Deny):
-            self._verdict = replace(
-                verdict, reason=Reason.RELOADED, detail=f"a new policy refuses this: {verdict.detail}"
-            )
-            if self._task is not None:
-                self._task.cancel()
+        try:
+            verdict = _only_spliced(snapshot.decide(replace(self._verdict.ask, resolved=self._note.dialled)))
+        except Exception as error:  # noqa: BLE001 - what cannot be decided does not go on
+            self._verdict = Deny(Reason.CRASH, built_in("recheck"), f"the gateway failed ({type(error).__name__})")
+        else:
+            if isinstance(verdict, Deny):
+                self._verdict = reloaded(verdict)
+        if isinstance(self._verdict, Deny) and self._task is not None:
+            self._task.cancel()
 
     def _decide(self, ask: Ask) -> Verdict:
         self._note.asked(ask, None)
         return _only_spliced(self._gate.snapshot.decide(ask))
 
     async def _run(self, client: socket.socket, permit: Permit) -> None:
+        self._gate.live.add(self)  # before the dial, which takes time: a reload may come while it lasts
         upstream = await self._gate.dial(permit)
         with upstream:
             self._note.connected(upstream)
+            if isinstance(self._verdict, Deny):
+                return
             self._note.coverage_request(Coverage.OPAQUE)
             self._note.coverage_response(Coverage.OPAQUE, "passed on undecrypted, as the rule says")
-            self._gate.live.add(self)
             moved, idle_s = Moved(), self._gate.limits.idle_timeout_s
             self._task = asyncio.ensure_future(splice(client, upstream, idle_s=idle_s, moved=moved))
             try:
