@@ -7,7 +7,6 @@ from sluicegate.dlp import numbers
 
 @pytest.mark.parametrize("number", [
     pytest.param(b"4111111111111111", id="visa"),
-    pytest.param(b"4222222222222", id="visa of 13 digits"),
     pytest.param(b"4111 1111 1111 1111", id="in groups"),
     pytest.param(b"5555-5555-5555-4444", id="mastercard with hyphens"),
     pytest.param(b"2223003122003222", id="mastercard since 2017"),
@@ -23,6 +22,7 @@ def test_card_numbers(number: bytes):
 
 @pytest.mark.parametrize("number", [
     pytest.param(b"4111111111111112", id="wrong check digit"),
+    pytest.param(b"4222222222222", id="visa of 13 digits, no longer issued"),
     pytest.param(b"411111111111111", id="visa has no 15 digits"),
     pytest.param(b"1111111111111117", id="no issuer"),
     pytest.param(b"0000000000000000", id="one digit repeated"),
