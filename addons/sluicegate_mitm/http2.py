@@ -13,6 +13,7 @@ import h2.events
 import h2.exceptions
 import h2.settings
 import h2.stream
+from hyperframe.frame import Frame, GoAwayFrame
 from mitmproxy.proxy.commands import SendData
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.events import DataReceived, Event, Start
@@ -40,6 +41,13 @@ _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _REQUEST_PSEUDO = {b":method", b":scheme", b":authority", b":path"}
 
 
+class GoAway(h2.events.Event):
+    """The peer takes no stream after `last`; those up to it go on (RFC 9113, 6.8)."""
+
+    def __init__(self, last: int) -> None:
+        self.last = last
+
+
 class Windows(BufferedH2Connection):
     """hyper-h2 with our windows. At most 64 CONTINUATION frames of 16 KiB can come to one head (hyper-h2 counts them)."""
 
@@ -59,6 +67,10 @@ class Windows(BufferedH2Connection):
         h2.connection.H2Connection.initiate_connection(self)  # the parent's would open the window to 2 GiB
         self.increment_flow_control_window(CONNECTION_WINDOW - self.inbound_flow_control_window)
 
+    def _receive_goaway_frame(self, frame: GoAwayFrame) -> tuple[list[Frame], list[h2.events.Event]]:
+        # hyper-h2 would call the connection closed, and every answer that is still on its way an error.
+        return [], [GoAway(frame.last_stream_id)]
+
     def backlog(self, stream_id: int) -> int:
         """Bytes that wait for the peer's window."""
         return sum(len(each.data) for each in self.stream_buffers.get(stream_id, ()))
@@ -74,6 +86,7 @@ class _Bounded(Http2Connection):
         self._pressure = pressure
         self.h2_conn = Windows(self.h2_conn, session.gate.limits.head)
         self.unacknowledged: dict[int, int] = {}
+        self.leaving = False
 
     def _outer(self, stream_id: int) -> int:
         """The number of a stream as the rest of this lane knows it."""
@@ -105,9 +118,25 @@ class _Bounded(Http2Connection):
         yield from super().close_connection(msg)
 
     def handle_h2_event(self, event: h2.events.Event) -> CommandGenerator[bool]:
-        if isinstance(event, h2.events.DataReceived):
-            return (yield from self._data(event))
-        return (yield from super().handle_h2_event(event))
+        match event:
+            case h2.events.DataReceived():
+                return (yield from self._data(event))
+            case GoAway():
+                yield from self._peer_leaves(event)
+            case _ if (yield from super().handle_h2_event(event)):
+                return True
+        if self.leaving and not self.streams:
+            yield from self.close_connection("the peer left")
+            return True
+        return False
+
+    def _peer_leaves(self, event: GoAway) -> CommandGenerator[None]:
+        self.leaving = True
+        ours = 1 if self.h2_conn.config.client_side else 0
+        for stream_id in [each for each in self.streams if each % 2 == ours and each > event.last]:
+            del self.streams[stream_id]
+            error = self.ReceiveProtocolError(stream_id, "the peer took no more requests", ErrorCode.GENERIC_SERVER_ERROR)
+            yield ReceiveHttp(error)
 
 
 class Http2ServerBounded(_Bounded, Http2Server):
@@ -220,7 +249,7 @@ class Http2ClientBounded(_Bounded, Http2Client):
     def usable(self) -> bool:
         """Whether it takes another stream."""
         closed = self.h2_conn.state_machine.state is h2.connection.ConnectionState.CLOSED
-        return not closed and self._handle_event != self.done
+        return not closed and not self.leaving and self._handle_event != self.done
 
     def backlog(self, stream_id: int) -> int:
         """Bytes of a stream (of the client's number) that wait for the origin."""

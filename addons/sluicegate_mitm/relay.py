@@ -66,7 +66,7 @@ class Relay:
                     if isinstance(out, Closed):
                         return
         except (RemoteProtocolError, LocalProtocolError, UnicodeError):
-            yield from self._refuse(self._exchange.fail(Reason.BAD_REQUEST, "what was sent is not valid WebSocket"))
+            yield from self._invalid(from_client)
 
     def refuse(self, deny: Deny) -> Iterator[Write | Closed]:
         """Ends the conversation from outside, for instance after a reload."""
@@ -79,10 +79,16 @@ class Relay:
             case Ping() | Pong():
                 # Their payload is up to 125 bytes of anything.
                 yield from self._scanned(bytes(event.payload), from_client, [event])
+            case CloseConnection() if self._sides[from_client].state is ConnectionState.OPEN:
+                yield from self._invalid(from_client)  # wsproto's word for frames that make no sense
             case CloseConnection():
                 reason = (event.reason or "").encode()
                 yield from self._scanned(reason, from_client, [event])
                 yield from self._answer_close(event, from_client)
+
+    def _invalid(self, from_client: bool) -> Iterator[Write | Closed]:  # noqa: FBT001 - two directions
+        reason = Reason.BAD_REQUEST if from_client else Reason.UPSTREAM_BROKE
+        yield from self._refuse(self._exchange.fail(reason, "what was sent is not valid WebSocket"))
 
     def _part(self, event: Message[Any], from_client: bool) -> Iterator[Write | Closed]:  # noqa: FBT001 - two directions
         data = event.data.encode() if isinstance(event.data, str) else bytes(event.data)

@@ -186,6 +186,15 @@ class Bed:
         )
         await self.lane.carry(sock, replace(connection, **more))
 
+    async def ask(self, port: int, data: bytes) -> bytes:
+        """Sends, and reads one answer that has a Content-Length."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(data)
+        head = await reader.readuntil(b"\r\n\r\n")
+        body = await reader.readexactly(int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0]))
+        writer.close()
+        return head + body
+
     async def raw(self, port: int, data: bytes) -> bytes:
         """Sends, and reads until the end; a reset is the end as well."""
         reader, writer = await asyncio.open_connection("127.0.0.1", port)

@@ -283,6 +283,28 @@ async def test_an_origin_that_breaks_off_is_seen_to_break_off(bed):
     assert bed.record()["reason"] == "upstream-broke"
 
 
+async def test_an_origin_that_leaves_finishes_what_it_took(bed):
+    """nginx sends GOAWAY after a thousand requests, and answers those that are on their way."""
+
+    async def leaving(connection, event, writer):
+        if isinstance(event, h2.events.StreamEnded):
+            away = hyperframe.frame.GoAwayFrame(0, last_stream_id=event.stream_id)
+            writer.write(connection.data_to_send() + away.serialize())
+            connection.ping(b"12345678")
+            connection.send_headers(event.stream_id, [(":status", "200")])
+            connection.send_data(event.stream_id, b"still", end_stream=True)
+
+    server = Server(leaving)
+    async with (
+        bed.origin(server, tls=True, alpn=("h2",)) as origin,
+        bed.door(origin.port) as port,
+        client(bed, port, origin.port) as web,
+    ):
+        for _ in range(3):
+            assert (await web.answer(web.request()))[::2] == ("200", b"still")
+    assert origin.connections == 3
+
+
 async def test_a_stream_that_the_client_resets_ends_upstream(bed):
     resets: list[int] = []
     asked, done = asyncio.Event(), asyncio.Event()
