@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,17 +92,25 @@ def _read_documents(folders: Sequence[Path], errors: list[ConfigError]) -> list[
             errors.append(
                 ConfigError(str(folder), "", "does not exist: create it, or name another folder in `policies`")
             )
-        for path in yaml_files(folder):
+            continue
+        try:
+            paths = yaml_files(folder)
+        except OSError as error:
+            errors.append(_unreadable(error.filename or folder, error))
+            continue
+        for path in paths:
             try:
                 text = path.read_text(encoding="utf-8")
                 found += [_checked(node) for node in documents.read(text, str(path))]
             except ConfigError as error:
                 errors.extend(error.each)
             except (OSError, UnicodeDecodeError) as error:
-                errors.append(
-                    ConfigError(str(path), "", f"cannot be read: {getattr(error, 'strerror', None) or 'not UTF-8'}")
-                )
+                errors.append(_unreadable(path, error))
     return found
+
+
+def _unreadable(path: Path | str, error: Exception) -> ConfigError:
+    return ConfigError(str(path), "", f"cannot be read: {getattr(error, 'strerror', None) or 'not UTF-8'}")
 
 
 def _checked(node: Node) -> Node:
@@ -112,8 +121,25 @@ def _checked(node: Node) -> Node:
 
 
 def yaml_files(folder: Path) -> list[Path]:
-    """The YAML files below a folder, sorted; a file names itself. Hidden ones (``..data`` of a mount) are left out."""
+    """The YAML files below a folder, sorted; a file names itself. Hidden ones (``..data`` of a mount) are left out.
+
+    Raises OSError for a folder that cannot be looked into.
+    """
     if folder.is_file():
         return [folder]
-    found = (path for suffix in ("*.yaml", "*.yml") for path in folder.rglob(suffix))
-    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+    return sorted(_below(folder, set()))
+
+
+def _below(folder: Path, visited: set[str]) -> Iterator[Path]:
+    # Not rglob: it passes over folders that it may not read and those that are links, and the policies in them.
+    real = os.path.realpath(folder)
+    if real in visited:
+        return
+    visited.add(real)
+    for child in folder.iterdir():
+        if child.name.startswith("."):
+            continue
+        if child.is_dir():
+            yield from _below(child, visited)
+        elif child.suffix in {".yaml", ".yml"}:
+            yield child

@@ -14,9 +14,10 @@ import click
 from sluicegate import paths
 from sluicegate.cli.options import NO, OK, config_option, fail, json_option, load_settings, print_json
 from sluicegate.errors import ConfigError
-from sluicegate.facts import Address, Ask, Endpoint, Identity, Protocol, Request, Workload
+from sluicegate.facts import Address, Ask, Endpoint, Identity, Protocol, Request, Wire, Workload
 from sluicegate.gateway.assemble import load_snapshot
 from sluicegate.identity.table import Table
+from sluicegate.lanes.connection import MAY_BE
 from sluicegate.names import BadName, parse_authority
 from sluicegate.policy.explain import Explanation
 from sluicegate.resolve.resolver import ResolveFailed, Resolver
@@ -25,6 +26,7 @@ from sluicegate.snapshot import Snapshot
 from sluicegate.verdict import Deny, Inspect, Permit, Source
 
 _SCHEMES = {"https": (443, Protocol.HTTPS), "http": (80, Protocol.HTTP)}
+_WIRES = {Protocol.HTTPS: Wire.TLS, Protocol.HTTP: Wire.HTTP1}
 _NOWHERE = Endpoint(ip_address("127.0.0.1"), 0)
 _COLOURS = {"denied": "red", "matched": "green", "maybe": "yellow"}
 
@@ -54,7 +56,7 @@ def command(  # noqa: PLR0917 - click hands them over by name
     labels: tuple[str, ...],
     service_account: str,
     method: str,
-    resolve: bool,
+    resolve: bool,  # noqa: FBT001 - click's signature
     config: Path | None,
     as_json: bool,  # noqa: FBT001 - click's signature
 ) -> None:
@@ -82,11 +84,15 @@ def command(  # noqa: PLR0917 - click hands them over by name
 
 
 def _explain(snapshot: Snapshot, question: Question) -> Explanation:
-    """A connection that is passed on undecrypted is decided as such; else the request is what counts."""
+    """As the gateway: a connection that is passed on undecrypted is decided as such; else the request is what counts."""
     connection = snapshot.explain(question.connection)
     if isinstance(connection.verdict, Permit) and connection.verdict.inspect is Inspect.SNI:
-        return connection
+        return _spliced(snapshot, question.connection)
     return snapshot.explain(question.request)
+
+
+def _spliced(snapshot: Snapshot, connection: Ask) -> Explanation:
+    return snapshot.explain(replace(connection, protocols=frozenset({Protocol.TLS})))
 
 
 def _dialled(snapshot: Snapshot, ask: Ask, addresses: tuple[Address, ...]) -> Explanation:
@@ -115,7 +121,10 @@ def _label(text: str) -> tuple[str, str]:
 
 
 def _question(url: str, identity: Identity, method: str) -> Question:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        fail(f"`{url}`: {str(error).lower()}: write a URL such as https://api.example.com/v1/items")
     if parts.scheme not in _SCHEMES or not parts.netloc:
         fail(f"`{url}`: write a URL such as https://api.example.com/v1/items")
     try:
@@ -135,8 +144,7 @@ def _question(url: str, identity: Identity, method: str) -> Question:
         protocols=frozenset({protocol}),
         request=Request(method, path.path, path.ambiguous),
     )
-    may_be = {protocol, Protocol.TLS} if protocol is Protocol.HTTPS else {protocol}
-    return Question(replace(request, request=None, protocols=frozenset(may_be)), request)
+    return Question(replace(request, request=None, protocols=MAY_BE[_WIRES[protocol]]), request)
 
 
 def _resolve(settings: Settings, ask: Ask) -> tuple[Address, ...]:

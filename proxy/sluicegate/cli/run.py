@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 import uvloop
 
-from sluicegate.cli.options import config_option, fail, load_settings
+from sluicegate.cli.options import NO, config_option, fail, load_settings
 from sluicegate.errors import ConfigError
-from sluicegate.gateway.assemble import Parts, assemble
+from sluicegate.gateway.assemble import Parts, assemble, prove
 from sluicegate.gateway.life import Life, harden, open_listeners
 from sluicegate.records import log
 from sluicegate_mitm.lane import MitmLane
@@ -33,10 +33,11 @@ def command(config: Path | None, check: bool, log_level: str) -> None:  # noqa: 
     settings = load_settings(config)
     log.configure(log_level)
     try:
-        parts = assemble(settings)
         if check:
+            prove(settings)
             click.echo("ready to run")
             return
+        parts = assemble(settings)
         transparent, explicit = open_listeners(parts)
         uvloop.run(_serve(parts, transparent, explicit))
     except ConfigError as error:
@@ -45,4 +46,7 @@ def command(config: Path | None, check: bool, log_level: str) -> None:  # noqa: 
 
 async def _serve(parts: Parts, transparent: list[socket.socket], explicit: socket.socket | None) -> None:
     lane = MitmLane(parts.gate, parts.leaves, parts.trust, parts.settings.limits)
-    await Life(parts, lane.carry).run(transparent, explicit)
+    life = Life(parts, lane.carry)
+    await life.run(transparent, explicit)
+    if life.failed:
+        raise SystemExit(NO)

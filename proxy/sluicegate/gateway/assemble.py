@@ -11,7 +11,7 @@ from sluicegate.authority.contexts import client_side_ssl
 from sluicegate.authority.leaves import Leaves
 from sluicegate.authority.trust import Trust
 from sluicegate.dlp.engine import Engine
-from sluicegate.errors import ConfigError
+from sluicegate.errors import ConfigError, ConfigErrors
 from sluicegate.exchange import Gate
 from sluicegate.identity.table import Table
 from sluicegate.lanes.dial import Dialler
@@ -51,14 +51,35 @@ def guard_of(settings: Settings) -> Guard:
 
 
 def load_snapshot(settings: Settings, key: bytes) -> Snapshot:
-    """Policies, lists and DLP rules, read once. Raises ConfigErrors."""
-    return snapshot.load(settings, guard_of(settings), Engine.load(settings.dlp.packs, key=key))
+    """Policies, lists and DLP rules, read once. Raises ConfigErrors with all that is wrong in all of them."""
+    errors: list[ConfigError] = []
+    try:
+        engine = Engine.load(settings.dlp.packs, key=key)
+    except ConfigError as error:
+        errors.extend(error.each)
+        engine = Engine((), key=key)  # so that the rest is read as well
+    try:
+        read = snapshot.load(settings, guard_of(settings), engine)
+    except ConfigError as error:
+        raise ConfigErrors([*errors, *error.each]) from None
+    if errors:
+        raise ConfigErrors(errors)
+    return read
+
+
+def prove(settings: Settings) -> None:
+    """Reads all that `assemble` does and opens nothing: another gateway may be writing the records."""
+    authority = ca.load(settings.authority)
+    Trust.load(settings.upstream.trust)
+    Table.of(settings.identity)
+    load_snapshot(settings, authority.derive(_FINGERPRINTS))
 
 
 def assemble(settings: Settings) -> Parts:
     """Reads keys, trust, policy, lists and rules. Raises ConfigError; opens no port and starts no thread but the journal's."""
     authority = ca.load(settings.authority)
     trust = Trust.load(settings.upstream.trust)
+    identities = Table.of(settings.identity)
     guard = guard_of(settings)
     engine = Engine.load(settings.dlp.packs, key=authority.derive(_FINGERPRINTS))
     first = snapshot.load(settings, guard, engine)
@@ -71,7 +92,7 @@ def assemble(settings: Settings) -> Parts:
     return Parts(
         settings=settings,
         gate=gate,
-        identities=Table.of(settings.identity),
+        identities=identities,
         leaves=Leaves(authority),
         trust=trust,
         resolver=resolver,

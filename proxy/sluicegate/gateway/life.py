@@ -53,6 +53,8 @@ class Life:
         self._connections: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
         self._listening = False
+        self.failed = False
+        """Whether a part of the gateway failed that all else needs: it stops then, for someone to start it anew."""
 
     async def run(self, transparent: list[socket.socket], explicit: socket.socket | None) -> None:
         """Serves until SIGTERM or SIGINT, then drains."""
@@ -69,6 +71,8 @@ class Life:
             asyncio.ensure_future(work)
             for work in (reloads.run(), reloads.watch(), parts.gate.metrics.watch_loop_lag())
         ]
+        for task in (*accepting, *background):
+            task.add_done_callback(self._watch_over)
         self._listening = True
         notify("READY=1")
         self._say_ready([sock for sock, _ in doors])
@@ -86,6 +90,12 @@ class Life:
                 await observed.close()
             await parts.resolver.close()
             await asyncio.to_thread(parts.gate.journal.close, 10.0)
+
+    def _watch_over(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.critical("a part of the gateway failed: it stops", error=type(error).__name__)
+            self.failed = True
+            self._stopping.set()
 
     def _opener(self, receive: Receive) -> Callable[[socket.socket], None]:
         def opened(sock: socket.socket) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
+from pathlib import Path
 
 import structlog
 import watchfiles
@@ -16,6 +16,7 @@ from sluicegate.exchange import Gate
 from sluicegate.gateway.assemble import Parts
 
 _log = structlog.get_logger("sluicegate.reload")
+_WATCH_AGAIN_S = 10.0
 _SLICE_S = 0.005
 """How long re-deciding may hold the loop before others get a turn."""
 
@@ -40,8 +41,14 @@ class Reloads:
         if not paths:
             return
         # A mounted ConfigMap is swapped by renaming a symlink: inotify sees that on the folder.
-        async for _ in watchfiles.awatch(*paths, step=200, debounce=1000, recursive=True):
-            self.ask()
+        while True:
+            try:
+                async for _ in _changes(paths):
+                    self.ask()
+            except Exception as error:  # noqa: BLE001 - out of inotify watches, say: SIGHUP still works, and it may pass
+                _log.error("files are not watched: reloads need a SIGHUP", error=str(error) or type(error).__name__)
+            await asyncio.sleep(_WATCH_AGAIN_S)
+            self.ask()  # something may have changed unseen
 
     async def run(self) -> None:
         """Reloads whenever asked, until cancelled."""
@@ -79,11 +86,34 @@ class Reloads:
             _log.error("reload refused: the old policy stays in force", error=line)
 
 
+class _Ours(watchfiles.DefaultFilter):
+    """Changes of what is loaded, and not of the records or keys that may lie beside it."""
+
+    def __init__(self, paths: Iterable[Path]) -> None:
+        super().__init__()
+        self._folders = tuple(f"{path}/" for path in paths if path.is_dir())
+        # A mounted file is a link to ..data/name, and ..data what is swapped.
+        files = [path for path in paths if not path.is_dir()]
+        self._files = {str(name) for path in files for name in (path, path.parent / "..data")}
+
+    def __call__(self, change: watchfiles.Change, path: str) -> bool:
+        return (path in self._files or path.startswith(self._folders)) and super().__call__(change, path)
+
+
+def _changes(paths: Sequence[Path]) -> AsyncIterator[object]:
+    """Folders are watched with all below them; of a single file its folder is, since editors put a new file there."""
+    folders = {path if path.is_dir() else path.parent for path in paths}
+    return watchfiles.awatch(*folders, step=200, debounce=1000, watch_filter=_Ours(paths))
+
+
 async def recheck(gate: Gate) -> None:
     """Decides again all that goes on, in slices, so that 10,000 connections do not hold up the rest."""
     until = time.monotonic() + _SLICE_S
     for live in tuple(gate.live):
-        live.recheck(gate.snapshot)
+        try:
+            live.recheck(gate.snapshot)
+        except Exception as error:  # noqa: BLE001 - the others are to be decided all the same
+            _log.error("recheck failed", error=type(error).__name__)
         if time.monotonic() > until:
             await asyncio.sleep(0)
             until = time.monotonic() + _SLICE_S
@@ -91,8 +121,9 @@ async def recheck(gate: Gate) -> None:
 
 async def stop(tasks: Iterable[asyncio.Task[None]]) -> None:
     """Cancels and waits."""
+    tasks = tuple(tasks)
     for task in tasks:
         task.cancel()
-    for task in tasks:
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+    for ended in await asyncio.gather(*tasks, return_exceptions=True):
+        if isinstance(ended, Exception):
+            _log.error("a task of the gateway had failed", error=type(ended).__name__)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import ssl
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
 
 import structlog
@@ -26,7 +27,7 @@ from sluicegate.verdict import Deny, Inspect, Permit, Reason, built_in
 
 _log = structlog.get_logger("sluicegate.connection")
 
-_MAY_BE = {
+MAY_BE = {
     Wire.TLS: frozenset({Protocol.HTTPS, Protocol.TLS, Protocol.TCP}),
     Wire.HTTP1: frozenset({Protocol.HTTP, Protocol.TCP}),
     Wire.HTTP2: frozenset({Protocol.HTTP, Protocol.TCP}),
@@ -88,25 +89,34 @@ class Reception:
                 source = endpoint(sock.getpeername())
             except OSError:
                 return  # gone before it was looked at
-            identity = self._identities.lookup(source.address)
-            key = str(identity) if not isinstance(identity, Unknown) else str(source.address)
-            connection = Connection(new_id(), identity, source, None, _NO_HELLO, None, 0, tls=False, lane=Lane.REFUSE)
-            self._open[key] += 1
+            connection = _unidentified(source)
             try:
-                if self._open[key] > self._gate.limits.connections_per_workload:
-                    raise Refused(
-                        Reason.TOO_MANY_CONNECTIONS, "this workload has too many connections open", connection
-                    )
-                await way(sock, connection)
+                connection = replace(connection, identity=self._identities.lookup(source.address))
+                with self._counted(connection):
+                    await way(sock, connection)
             except Refused as refused:
                 self._reset(sock, refused.connection, refused.deny)
+            except ConnectionError:
+                deny = Deny(Reason.CLIENT_GONE, built_in("connection"), "the client left while it was looked at")
+                self._reset(sock, connection, deny)
             except Exception as error:  # noqa: BLE001 - whatever it is, nothing may pass
                 _log.exception("connection failed", error=type(error).__name__)
                 self._reset(sock, connection, Deny(Reason.CRASH, built_in("connection"), "the gateway failed"))
-            finally:
-                self._open[key] -= 1
-                if not self._open[key]:
-                    del self._open[key]
+
+    @contextlib.contextmanager
+    def _counted(self, connection: Connection) -> Iterator[None]:
+        """One of the workload's open connections, if it may have another. Those of unknown ones count by address."""
+        identity = connection.identity
+        key = str(connection.source.address) if isinstance(identity, Unknown) else str(identity)
+        if self._open[key] >= self._gate.limits.connections_per_workload:
+            raise Refused(Reason.TOO_MANY_CONNECTIONS, "this workload has too many connections open", connection)
+        self._open[key] += 1
+        try:
+            yield
+        finally:
+            self._open[key] -= 1
+            if not self._open[key]:
+                del self._open[key]
 
     async def _transparent(self, sock: socket.socket, connection: Connection) -> None:
         try:
@@ -180,10 +190,12 @@ class Reception:
             raise Refused(Reason.BAD_HELLO, f"the ClientHello is not valid: {error}", connection) from None
         except PeerGone:
             raise Refused(Reason.CLIENT_GONE, "the client left before it said what it wants", connection) from None
+        except asyncio.CancelledError:  # the end of a drain; this connection has no lane that would record it
+            raise Refused(Reason.DRAINING, "the gateway stopped before the client said anything", connection) from None
 
     async def _decided(self, sock: socket.socket, connection: Connection) -> None:
         """The verdict on the connection, then its lane."""
-        ask = _ask(connection, _MAY_BE[connection.hello.wire])
+        ask = _ask(connection, MAY_BE[connection.hello.wire])
         verdict = self._gate.snapshot.decide(ask)
         wire = connection.hello.wire
         match verdict:
@@ -219,8 +231,11 @@ class Reception:
                 note.status = refused.status
                 if refused.method is not None:
                     note.told(refused.method, refused.path or "/", refused.host)
+            except Exception as error:  # noqa: BLE001 - it is refused all the same, and recorded once
+                _log.exception("refusal failed", error=type(error).__name__)
+                reset.arm(sock)
             finally:
-                note.write(deny, self._gate, self._gate.journal.reserve(connection.identity))
+                note.write(deny, self._gate, self._gate.reserve(connection.identity))
 
     def _leaf_for(self, connection: Connection) -> Callable[[], Awaitable[ssl.SSLContext]] | None:
         name = connection.name
@@ -229,7 +244,13 @@ class Reception:
     def _reset(self, sock: socket.socket, connection: Connection, deny: Deny) -> None:
         """Ends the connection so that the client knows at once, and records why."""
         reset.arm(sock)
-        Note(connection).write(deny, self._gate, self._gate.journal.reserve(connection.identity))
+        Note(connection).write(deny, self._gate, self._gate.reserve(connection.identity))
+
+
+def _unidentified(source: Endpoint) -> Connection:
+    """What is known of a connection as it is accepted."""
+    nobody = Unknown("nobody was asked")
+    return Connection(new_id(), nobody, source, None, _NO_HELLO, None, 0, tls=False, lane=Lane.REFUSE)
 
 
 def _ask(connection: Connection, protocols: frozenset[Protocol]) -> Ask:

@@ -70,10 +70,10 @@ async def _read_head(sock: socket.socket, limit: int, timeout_s: float) -> bytes
             end = (head[-3:] + peeked).find(b"\r\n\r\n")
             size = len(peeked) if end < 0 else end + 4 - len(head[-3:])
             head += sock.recv(size)
-            if end >= 0:
-                return head[:-4]
             if len(head) > limit:
                 raise BadConnect(f"the head is larger than {limit} bytes")
+            if end >= 0:
+                return head[:-4]
 
 
 async def _peek(sock: socket.socket, limit: int) -> bytes:
