@@ -36,6 +36,8 @@ HOOK_S = 15.0
 """Seconds a hook may take."""
 FLUSH_S = 30.0
 """Seconds a client may take to read the rest of its answer after the connection was closed."""
+_LOOK_S = 1.0
+"""How often a connection that is not read is looked at, whether it is still there."""
 _CHUNK = 64 << 10
 
 _log = structlog.get_logger("sluicegate.mitm")
@@ -298,7 +300,11 @@ class StrictHandler(LiveConnectionHandler):
         if way is None:
             raise DialRefused(Deny(Reason.CRASH, built_in("dial"), "a connection was asked for without a permit"))
         sock: socket.socket = await self._gate.dial(way.permit)
-        opened = await streams.connected(sock)
+        try:
+            opened = await streams.connected(sock)
+        except BaseException:
+            sock.close()
+            raise
         streams.watch(opened[1], self.drained)
         return opened
 
@@ -328,11 +334,11 @@ class StrictHandler(LiveConnectionHandler):
     async def _read_all(self, connection: Peer, io: ConnectionIO) -> ConnectionState:
         """Returns what the connection may still be used for."""
         assert isinstance(io.reader, asyncio.StreamReader)
+        assert isinstance(io.writer, asyncio.StreamWriter)
         try:
             while True:
                 while not self._may_read(connection):
-                    self._changed.clear()
-                    await self._changed.wait()
+                    await self._wait_for_change(io.writer)
                 data = await io.reader.read(_CHUNK)
                 if not data:
                     return ConnectionState.CAN_WRITE
@@ -340,6 +346,16 @@ class StrictHandler(LiveConnectionHandler):
         except OSError:
             connection.error = "reset by peer"
             return ConnectionState.CLOSED
+
+    async def _wait_for_change(self, writer: asyncio.StreamWriter) -> None:
+        """Raises ConnectionResetError where the peer did not wait."""
+        self._changed.clear()
+        try:
+            async with asyncio.timeout(_LOOK_S):
+                await self._changed.wait()
+        except TimeoutError:
+            if streams.was_reset(writer):
+                raise ConnectionResetError from None
 
     def _may_read(self, connection: Peer) -> bool:
         return not self._dead and not self._hooks_running and self.stack.http.may_read(connection)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 _LINGER_NOT = struct.pack("ii", 1, 0)
 _LIMIT = 64 << 10  # asyncio stops reading at twice this
+_TCP_CLOSE = 7  # include/net/tcp_states.h
 _HIGH_WATER = 256 << 10
 
 
@@ -46,14 +47,10 @@ async def accepted(sock: socket.socket, head: bytes) -> Streams:
 
 
 async def connected(sock: socket.socket) -> Streams:
-    """Streams of a socket that we connected. On failure the socket is closed."""
+    """Streams of a socket that we connected."""
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader(limit=_LIMIT, loop=loop)
-    try:
-        transport, protocol = await loop.create_connection(lambda: Protocol(reader), sock=sock)
-    except BaseException:
-        sock.close()
-        raise
+    transport, protocol = await loop.create_connection(lambda: Protocol(reader), sock=sock)
     return _streams(transport, protocol, reader, loop)
 
 
@@ -74,6 +71,14 @@ def watch(writer: asyncio.StreamWriter, drained: Callable[[], None]) -> None:
 def clogged(writer: asyncio.StreamWriter) -> bool:
     protocol = writer.transport.get_protocol()
     return isinstance(protocol, Protocol) and protocol.clogged and not writer.is_closing()
+
+
+def was_reset(writer: asyncio.StreamWriter) -> bool:
+    """Whether the peer has reset the connection; asyncio does not notice while it does not read."""
+    with contextlib.suppress(OSError):
+        state: int = writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
+        return state == _TCP_CLOSE
+    return True
 
 
 def reset(writer: asyncio.StreamWriter) -> None:
