@@ -105,7 +105,10 @@ def _walk(walk: _Walk) -> Verdict:
             _note_outcome(walk, walk.trace, name, verdict)
         if verdict is not None:
             return verdict
-    return _default(walk)
+    verdict = _default(walk)
+    if walk.trace is not None:
+        _note_outcome(walk, walk.trace, "default", verdict)
+    return verdict
 
 
 def _note_outcome(walk: _Walk, trace: Trace, name: str, verdict: Verdict | None) -> None:
@@ -285,9 +288,7 @@ def _baseline(walk: _Walk) -> Verdict | None:
 def _default(walk: _Walk) -> Verdict:
     assert isinstance(walk.ask.identity, Workload)
     if walk.shadow or walk.policy.default_for(walk.ask.identity) == "deny":
-        deny = Deny(Reason.NO_RULE, built_in("default"), f"{target(walk.ask)} is allowed by no rule")
-        walk.note("default", Outcome.DENIED, None, deny.detail)
-        return deny
+        return Deny(Reason.NO_RULE, built_in("default"), f"{target(walk.ask)} is allowed by no rule")
     opaque = walk.unseen is None and not may_be(walk.ask) & _HTTP
     if opaque and walk.ask.ech:
         return _hidden_name(walk, built_in("default"), "no rule says `ech: allow`")
