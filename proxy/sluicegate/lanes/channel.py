@@ -1,0 +1,297 @@
+"""Byte streams for the http1 lane: what is plain and what is TLS (lanes.tls) look the same from above.
+
+Callbacks instead of coroutines, and one receive buffer for all: a coroutine costs microseconds for each message, a
+buffer of its own costs tens of kilobytes for each connection that is idle.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol, cast
+
+import structlog
+
+from sluicegate.lanes import reset
+
+RECEIVE: Final = 256 << 10
+"""Bytes taken from a socket at once, into a buffer that all channels of a loop share."""
+HIGH: Final = 64 << 10
+"""Bytes that wait to be sent before the conversation is told to hold."""
+LINGER_S: Final = 5.0
+"""How long after end() the peer may take to end its side."""
+
+_log = structlog.get_logger("sluicegate.channel")
+
+
+class Conversation(Protocol):
+    """What speaks over a channel. All of it is called from the loop, returns at once and does not raise."""
+
+    def opened(self, channel: Channel) -> None:
+        """Connected and, for TLS, the handshake is complete. The first call, unless it is lost()."""
+
+    def heard(self, data: bytes | memoryview) -> None:
+        """Bytes of the peer, at least one. A view is valid during the call only; write() may be given it as it is."""
+
+    def ended(self) -> None:
+        """The peer sends no more: a FIN, in TLS after its close_notify (or without: see `truncated`)."""
+
+    def lost(self, error: Exception | None) -> None:
+        """The channel is gone. The last call, exactly once, also when it was never opened: then `error` says why.
+
+        None: it ended by end(). Otherwise a TlsFault, an OSError, Aborted, or what another callback raised.
+        """
+
+    def hold(self) -> None:
+        """More than HIGH bytes wait to be sent."""
+
+    def go_on(self) -> None:
+        """Most of them are sent."""
+
+
+class Channel(Protocol):
+    """One connection. Methods may be called at any time; after end() or abort() what makes no sense does nothing."""
+
+    alpn: str | None
+    tls: bool
+    truncated: bool
+    """The peer's FIN came without a close_notify: what it sent may have been cut off by someone else."""
+
+    @property
+    def buffered(self) -> int:
+        """Bytes that wait to be sent."""
+
+    def write(self, data: bytes | memoryview) -> None: ...
+    def writelines(self, parts: Sequence[bytes | memoryview]) -> None: ...
+
+    def end(self) -> None:
+        """Sends what waits, close_notify and FIN; closes after the peer's FIN, or after LINGER_S.
+
+        Until then heard() goes on; where reading is paused, what still comes is thrown away.
+        """
+
+    def abort(self) -> None:
+        """Closes at once, by a reset. lost() follows from the loop, never from within this call."""
+
+    def pause(self) -> None:
+        """Stops reading: no heard() and no ended() follow until resume()."""
+
+    def resume(self) -> None: ...
+
+
+class Aborted(Exception):
+    """Why a channel was lost: our own abort()."""
+
+
+class Flushable(Protocol):
+    def flush(self) -> None: ...
+
+
+class Turn(threading.local):
+    """What the channels of a loop share (a thread runs one loop): the buffer, and who wrote during a callback.
+
+    Bytes written within one callback are sent after it, together: as few records and system calls as can be.
+    """
+
+    def __init__(self) -> None:
+        self.room = memoryview(bytearray(RECEIVE))
+        self.active = False
+        self.written: list[Flushable] = []
+
+    def close(self) -> None:
+        """Ends the callback; whoever wrote, sends."""
+        while self.written:
+            self.written.pop().flush()
+        self.active = False
+
+
+TURN: Final = Turn()
+
+
+class Stream(asyncio.BufferedProtocol):
+    """What plain and TLS channels have in common: a transport, its back-pressure and its ends."""
+
+    tls = False
+    alpn: str | None = None
+    truncated = False
+
+    def __init__(self, sock: socket.socket, conversation: Conversation) -> None:
+        self._sock = sock
+        self._conversation = conversation
+        self._transport: asyncio.Transport | None = None
+        self._room = TURN.room
+        self._ending = False  # end() was called
+        self._done = False  # nothing is told to the conversation any more but lost()
+        self._paused = False
+        self._peer_ended = False
+        self._parts: list[bytes | memoryview] = []
+        self._why: Exception | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def buffered(self) -> int:
+        unsent = self._transport.get_write_buffer_size() if self._transport is not None else 0
+        return unsent + sum(map(len, self._parts))
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
+        return self._room
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(HIGH)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._done, self._transport = True, None
+        error = self._why or exc
+        if error is None and not self._ending:
+            error = ConnectionResetError("the connection was closed")
+        with contextlib.suppress(Exception):  # it is over, and nothing that fails now can let anything through
+            self._conversation.lost(error)
+
+    def pause_writing(self) -> None:
+        self._tell(self._conversation.hold)
+
+    def resume_writing(self) -> None:
+        self._tell(self._conversation.go_on)
+
+    def eof_received(self) -> bool:
+        self._on_eof()
+        return True  # stay open: whoever ended has not necessarily heard all
+
+    def write(self, data: bytes | memoryview) -> None:
+        self.writelines([data])
+
+    def writelines(self, parts: Sequence[bytes | memoryview]) -> None:
+        if self._ending or self._done:
+            return
+        if not TURN.active:
+            self._parts += parts
+            self.flush()
+            return
+        if not self._parts:
+            TURN.written.append(self)
+        self._parts += parts
+
+    def pause(self) -> None:
+        if not self._paused and not self._ending:
+            self._paused = True
+            if self._transport is not None:
+                self._transport.pause_reading()
+
+    def resume(self) -> None:
+        if self._paused and not self._ending:
+            self._paused = False
+            if self._transport is not None and not self._transport.is_closing():
+                self._transport.resume_reading()
+
+    def end(self) -> None:
+        transport = self._transport
+        if self._ending or transport is None or transport.is_closing():
+            return
+        self.flush()
+        self._ending = True
+        self._farewell(transport)
+        if transport.is_closing():  # what was written could not be sent
+            return
+        transport.write_eof()
+        if self._peer_ended:
+            transport.close()
+            return
+        self._set_timer(LINGER_S, transport.abort)
+        if self._paused:
+            transport.resume_reading()
+
+    def abort(self) -> None:
+        self._fail(Aborted("aborted"))
+
+    def _fail(self, error: Exception) -> None:
+        """Ends by a reset, and remembers why."""
+        self._done = True
+        transport = self._transport
+        if transport is not None and not transport.is_closing():
+            self._why = error
+            reset.arm(self._sock)
+            transport.abort()
+
+    def _set_timer(self, after_s: float, then: Callable[[], None]) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(after_s, then)
+
+    def _open(self) -> None:
+        self._tell(self._conversation.opened, self)
+        if self._paused and self._transport is not None:
+            # uvloop starts to read after connection_made(), whatever was said in it.
+            asyncio.get_running_loop().call_soon(self._transport.pause_reading)
+
+    def _tell(self, what: Callable[..., None], *arguments: object) -> None:
+        """Calls the conversation, and sends what it wrote meanwhile."""
+        if self._done or (self._ending and self._paused):
+            return
+        outermost, TURN.active = not TURN.active, True
+        try:
+            what(*arguments)
+        except Exception as error:  # noqa: BLE001 - a conversation that crashed must not go on half-way
+            _log.error("conversation failed", error=type(error).__name__)
+            self._fail(error)
+        finally:
+            if outermost:
+                TURN.close()
+
+    def flush(self) -> None:
+        """Sends what was written."""
+        raise NotImplementedError
+
+    def _farewell(self, transport: asyncio.Transport) -> None:
+        """What is sent before the FIN."""
+
+    def _on_eof(self) -> None:
+        if self._peer_ended:
+            return
+        self._peer_ended = True
+        self._tell(self._conversation.ended)
+        if self._ending and self._transport is not None:
+            self._transport.close()
+
+
+class PlainChannel(Stream):
+    """TCP as it is."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._open()
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._tell(self._conversation.heard, self._room[:nbytes])
+
+    def writelines(self, parts: Sequence[bytes | memoryview]) -> None:
+        # A transport keeps what it is given until the socket takes it; a view's bytes are others by then.
+        super().writelines([bytes(part) for part in parts])
+
+    def flush(self) -> None:
+        parts, self._parts = self._parts, []
+        transport = self._transport
+        if parts and transport is not None and not transport.is_closing():
+            if len(parts) == 1:
+                transport.write(parts[0])
+            else:
+                transport.writelines(parts)
+
+
+async def accept_plain(sock: socket.socket, conversation: Conversation) -> PlainChannel:
+    """A channel on an accepted, non-blocking socket, which it owns from now on; peeked at is fine, read from is not."""
+    channel = PlainChannel(sock, conversation)
+    await asyncio.get_running_loop().connect_accepted_socket(lambda: channel, sock)
+    return channel
+
+
+async def dial_plain(sock: socket.socket, conversation: Conversation) -> PlainChannel:
+    """A channel on a connected, non-blocking socket, which it owns from now on."""
+    channel = PlainChannel(sock, conversation)
+    await asyncio.get_running_loop().create_connection(lambda: channel, sock=sock)
+    return channel
