@@ -10,7 +10,6 @@ from mitmproxy.proxy.mode_specs import ProxyMode
 from sluicegate.authority.leaves import Leaves
 from sluicegate.authority.trust import Trust
 from sluicegate.exchange import Connection, Gate
-from sluicegate.facts import Wire
 from sluicegate.settings import Limits
 from sluicegate_mitm import selfcheck, streams
 from sluicegate_mitm.handler import Stack, StrictHandler
@@ -49,8 +48,6 @@ class MitmLane:
     def _stack(self, context: Context, session: Session) -> Stack:
         """No layer is guessed: what the peek saw is what is built, and HTTP is all that is spoken in it."""
         entrance = Entrance(context)
-        if session.connection.hello.wire is Wire.HTTP2:
-            context.client.alpn = b"h2"
         tls = ClientTls(context) if session.connection.tls else None
         http = StrictHttpLayer(context, session)
         entrance.child = http

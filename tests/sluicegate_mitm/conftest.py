@@ -230,7 +230,21 @@ def authority() -> Iterator[tuple[settings.Authority, Leaves]]:
 
 
 @pytest.fixture
-async def bed(
+def beds(
+    tmp_path: Path, engine: Engine, authority: tuple[settings.Authority, Leaves], monkeypatch: pytest.MonkeyPatch
+) -> Callable[[], contextlib.AbstractAsyncContextManager[Bed]]:
+    """Makes a bed in whatever event loop runs."""
+    return lambda: lay(tmp_path, engine, authority, monkeypatch)
+
+
+@pytest.fixture
+async def bed(beds: Callable[[], contextlib.AbstractAsyncContextManager[Bed]]) -> AsyncIterator[Bed]:
+    async with beds() as made:
+        yield made
+
+
+@contextlib.asynccontextmanager
+async def lay(
     tmp_path: Path, engine: Engine, authority: tuple[settings.Authority, Leaves], monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Bed]:
     paths, leaves = authority
