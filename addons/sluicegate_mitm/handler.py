@@ -315,7 +315,8 @@ class StrictHandler(LiveConnectionHandler):
         assert isinstance(writer, asyncio.StreamWriter)
         cancelled: asyncio.CancelledError | None = None
         try:
-            connection.state &= await self._read_all(connection, io)
+            left = await self._read_all(connection, io)
+            connection.state &= left  # only now: it may have changed while we read
             self.feed(events.ConnectionClosed(connection))
             if connection.state is ConnectionState.CAN_WRITE:
                 await asyncio.Event().wait()

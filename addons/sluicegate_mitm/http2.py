@@ -19,7 +19,12 @@ from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.events import DataReceived, Event, Start
 from mitmproxy.proxy.layer import CommandGenerator
 from mitmproxy.proxy.layers.http._base import HttpEvent, ReceiveHttp
-from mitmproxy.proxy.layers.http._events import ErrorCode, RequestProtocolError, ResponseEndOfMessage, ResponseProtocolError
+from mitmproxy.proxy.layers.http._events import (
+    ErrorCode,
+    RequestProtocolError,
+    ResponseEndOfMessage,
+    ResponseProtocolError,
+)
 from mitmproxy.proxy.layers.http._http2 import Http2Client, Http2Connection, Http2Server, StreamState
 from mitmproxy.proxy.layers.http._http_h2 import BufferedH2Connection
 
@@ -31,7 +36,8 @@ from sluicegate_mitm.http1_write import FRAMING
 from sluicegate_mitm.pressure import Pressure
 from sluicegate_mitm.session import Session
 
-STREAM_WINDOW = 1 << 20
+CLIENT_WINDOW, ORIGIN_WINDOW = 256 << 10, 1 << 20
+"""Of one stream. Origins are far, and a window is what can be on the way; of clients sixteen may stall before all do."""
 CONNECTION_WINDOW = 4 << 20
 MAX_STREAMS = 100
 MAX_RESETS = 200
@@ -53,7 +59,7 @@ class Windows(BufferedH2Connection):
 
     def __init__(self, parent: BufferedH2Connection, head: int) -> None:
         super().__init__(parent.config)
-        self.local_settings.initial_window_size = STREAM_WINDOW
+        self.local_settings.initial_window_size = ORIGIN_WINDOW if self.config.client_side else CLIENT_WINDOW
         self.local_settings.max_frame_size = _FRAME
         self.local_settings.max_header_list_size = head
         self.local_settings.max_concurrent_streams = MAX_STREAMS
@@ -135,7 +141,9 @@ class _Bounded(Http2Connection):
         ours = 1 if self.h2_conn.config.client_side else 0
         for stream_id in [each for each in self.streams if each % 2 == ours and each > event.last]:
             del self.streams[stream_id]
-            error = self.ReceiveProtocolError(stream_id, "the peer took no more requests", ErrorCode.GENERIC_SERVER_ERROR)
+            error = self.ReceiveProtocolError(
+                stream_id, "the peer took no more requests", ErrorCode.GENERIC_SERVER_ERROR
+            )
             yield ReceiveHttp(error)
 
 

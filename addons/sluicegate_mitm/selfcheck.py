@@ -11,7 +11,11 @@ EXPECTED: Final = "12.2.3"
 
 # module: attributes that are overridden, called or read
 _SYMBOLS: Final = {
-    "h2.connection": ("H2Connection._receive_goaway_frame", "H2Connection.initiate_connection", "H2Connection.acknowledge_received_data"),
+    "h2.connection": (
+        "H2Connection._receive_goaway_frame",
+        "H2Connection.initiate_connection",
+        "H2Connection.acknowledge_received_data",
+    ),
     "h11._readers": ("ChunkedReader", "ContentLengthReader.read_eof", "Http10Reader"),
     "h11._receivebuffer": ("ReceiveBuffer.maybe_extract_lines", "ReceiveBuffer.maybe_extract_at_most"),
     "mitmproxy.proxy.layer": ("Layer.handle_event", "Layer._handle_event"),

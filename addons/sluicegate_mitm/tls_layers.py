@@ -42,7 +42,6 @@ class ClientTls(ClientTLSLayer):
                 yield from self.tls_interact()
         yield from super().send_close(command)
 
-
     def send_data(self, data: bytes) -> CommandGenerator[None]:
         if not self.tls.get_shutdown() & SSL.SENT_SHUTDOWN:  # OpenSSL takes nothing after it
             yield from super().send_data(data)

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address, ip_network
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -83,10 +84,10 @@ class _Kept:
         self._reader = reader
         self._kept = kept
 
-    def __getattr__(self, name: str):
+    def __getattr__(self, name: str) -> Any:
         method = getattr(self._reader, name)
 
-        async def read(*args):
+        async def read(*args: Any):
             try:
                 data = await method(*args)
             except asyncio.IncompleteReadError as error:
@@ -149,7 +150,7 @@ class Bed:
         return context
 
     @contextlib.asynccontextmanager
-    async def door(self, port: int, **more) -> AsyncIterator[int]:
+    async def door(self, port: int, **more: Any) -> AsyncIterator[int]:
         """A port in front of the lane, for connections whose packets were going to `port` of the origin."""
         loop = asyncio.get_running_loop()
         listener = socket.create_server(("127.0.0.1", 0))
@@ -169,7 +170,9 @@ class Bed:
             await asyncio.gather(accepting, return_exceptions=True)
             listener.close()
 
-    async def receive(self, sock: socket.socket, peer, port: int, *, hello: Hello | None = None, **more) -> None:
+    async def receive(
+        self, sock: socket.socket, peer: Any, port: int, *, hello: Hello | None = None, **more: Any
+    ) -> None:
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         seen = hello or await peek(sock, limit=65536, timeout_s=5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from typing import Any
 
 import pytest
 from mitmproxy import version
@@ -21,18 +22,18 @@ from sluicegate_mitm.stream import ExchangeStream
 BODY = b"a" * 3000
 
 
-def fails(*_args, **_more):
+def fails(*_args: Any, **_more: Any):
     raise RuntimeError("a fault made for a test")
 
 
-async def sink(reader, writer):
+async def sink(reader: Any, writer: Any):
     await reader.readuntil(b"\r\n\r\n")
     await reader.readexactly(len(BODY))
     writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n")
     await reader.read()
 
 
-async def post(bed, port: int, origin: int) -> bytes:
+async def post(bed: Any, port: int, origin: int) -> bytes:
     head = f"POST / HTTP/1.1\r\nHost: origin.test:{origin}\r\nContent-Length: {len(BODY)}\r\nConnection: close\r\n\r\n"
     async with asyncio.timeout(1):
         return await bed.raw(port, head.encode() + BODY)
@@ -43,7 +44,7 @@ AFTER = ["response", "response_data", "response_end"]
 
 
 @pytest.mark.parametrize("step", [*BEFORE, *AFTER, "dialled"])
-async def test_a_step_of_the_exchange_raises(bed, monkeypatch, step: str):
+async def test_a_step_of_the_exchange_raises(bed: Any, monkeypatch: pytest.MonkeyPatch, step: str):
     """Exchange promises not to; the lane does not rely on it."""
     bed.may_crash = True
     monkeypatch.setattr(Exchange, step, fails)
@@ -56,7 +57,7 @@ async def test_a_step_of_the_exchange_raises(bed, monkeypatch, step: str):
 
 
 @pytest.mark.parametrize("step", ["head", "feed", "finish"])
-async def test_a_step_inside_the_exchange_raises(bed, monkeypatch, step: str):
+async def test_a_step_inside_the_exchange_raises(bed: Any, monkeypatch: pytest.MonkeyPatch, step: str):
     monkeypatch.setattr(Content, step, fails)
     async with bed.origin(sink) as origin, bed.door(origin.port) as port:
         answer = await post(bed, port, origin.port)
@@ -82,7 +83,7 @@ async def test_a_step_inside_the_exchange_raises(bed, monkeypatch, step: str):
         pytest.param(Http1Server, "_sent", id="ending an answer"),
     ],
 )
-async def test_a_part_of_the_lane_raises(bed, monkeypatch, owner, name: str):
+async def test_a_part_of_the_lane_raises(bed: Any, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str):
     bed.may_crash = True
     monkeypatch.setattr(owner, name, fails)
     after = name in {"_send_head", "_sent"} or owner is Http1Client
@@ -94,10 +95,10 @@ async def test_a_part_of_the_lane_raises(bed, monkeypatch, owner, name: str):
     assert bed.record()["reason"] == "crash" or name == "_sent"
 
 
-async def test_the_dial_raises_what_it_should_not(bed):
+async def test_the_dial_raises_what_it_should_not(bed: Any):
     bed.may_crash = True
 
-    async def dial(_permit):
+    async def dial(_permit: Any):
         raise ZeroDivisionError
 
     bed.gate.dial = dial
@@ -107,16 +108,16 @@ async def test_the_dial_raises_what_it_should_not(bed):
     assert bed.record()["reason"] == "crash"
 
 
-async def test_a_connection_without_a_permit_is_not_opened(bed, monkeypatch):
+async def test_a_connection_without_a_permit_is_not_opened(bed: Any, monkeypatch: pytest.MonkeyPatch):
     """The second lock: a layer that asks for a connection of its own accord gets none."""
     begin = ExchangeStream._begin
 
-    def sneaky(self, event):
+    def sneaky(self: Any, event: Any):
         server = Server(address=("127.0.0.1", self._request_port(event)))
         yield OpenConnection(server)
         yield from begin(self, event)
 
-    def request_port(_self, event):
+    def request_port(_self: Any, event: Any):
         return int(dict(event.head.headers)[b"Host"].partition(b":")[2])
 
     monkeypatch.setattr(ExchangeStream, "_begin", sneaky)
@@ -124,7 +125,7 @@ async def test_a_connection_without_a_permit_is_not_opened(bed, monkeypatch):
     dialled = []
     dial = bed.gate.dial
 
-    async def noted(permit):
+    async def noted(permit: Any):
         dialled.append(permit)
         return await dial(permit)
 
@@ -135,10 +136,12 @@ async def test_a_connection_without_a_permit_is_not_opened(bed, monkeypatch):
     assert len(dialled) == origin.connections == 1
 
 
-async def test_a_crash_says_nothing_of_what_was_sent(bed, monkeypatch, capsys):
+async def test_a_crash_says_nothing_of_what_was_sent(
+    bed: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
     bed.may_crash = True
 
-    def leaky(_self, chunk):
+    def leaky(_self: Any, chunk: Any):
         raise ValueError(chunk)
 
     monkeypatch.setattr(Exchange, "data", leaky)
@@ -150,7 +153,7 @@ async def test_a_crash_says_nothing_of_what_was_sent(bed, monkeypatch, capsys):
     assert "aaaa" not in said
 
 
-async def test_no_socket_is_left_behind(bed, monkeypatch):
+async def test_no_socket_is_left_behind(bed: Any, monkeypatch: pytest.MonkeyPatch):
     """mitmproxy forgets the client's socket when a connection is ended while its handler waits."""
     bed.may_crash = True
     monkeypatch.setattr(Exchange, "data", fails)
@@ -173,13 +176,17 @@ def test_the_mitmproxy_installed_is_the_one_this_was_written_for():
     selfcheck.check()
 
 
-def test_another_mitmproxy_is_refused(monkeypatch):
+def test_another_mitmproxy_is_refused(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(version, "VERSION", "12.3.0")
-    with pytest.raises(selfcheck.WrongMitmproxy, match=r"mitmproxy 12\.3\.0 is installed: the mitm lane needs 12\.2\.3"):
+    with pytest.raises(
+        selfcheck.WrongMitmproxy, match=r"mitmproxy 12\.3\.0 is installed: the mitm lane needs 12\.2\.3"
+    ):
         selfcheck.check()
 
 
-def test_a_missing_part_is_named(monkeypatch):
+def test_a_missing_part_is_named(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delattr("mitmproxy.proxy.layers.http.HttpLayer.register_connection")
-    with pytest.raises(selfcheck.WrongMitmproxy, match=r"lacks mitmproxy\.proxy\.layers\.http\.HttpLayer\.register_conn"):
+    with pytest.raises(
+        selfcheck.WrongMitmproxy, match=r"lacks mitmproxy\.proxy\.layers\.http\.HttpLayer\.register_conn"
+    ):
         selfcheck.check()

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX-Origin: yes\r\n\r\nhello"
 def answering(*answers: bytes):
     """An origin that gives these answers, one per head that it reads, and then waits."""
 
-    async def talk(reader, writer):
+    async def talk(reader: Any, writer: Any):
         for answer in answers:
             await reader.readuntil(b"\r\n\r\n")
             writer.write(answer)
@@ -36,7 +37,7 @@ def post(port: int, body: bytes, more: str = "", path: str = "/up") -> bytes:
 CLOSE = "Connection: close\r\n"
 
 
-async def echo_length(reader, writer):
+async def echo_length(reader: Any, writer: Any):
     """Answers each request with the length of its body, whatever its framing."""
     with contextlib.suppress(asyncio.IncompleteReadError):
         while True:
@@ -55,7 +56,7 @@ async def echo_length(reader, writer):
             await writer.drain()
 
 
-async def test_a_plain_request_goes_through_and_leaves_one_record(bed):
+async def test_a_plain_request_goes_through_and_leaves_one_record(bed: Any):
     async with bed.origin(answering(OK)) as origin, bed.door(origin.port) as port:
         answer = await bed.raw(port, get(origin.port, "/a?b=c", more=CLOSE))
         await bed.settle()
@@ -66,7 +67,7 @@ async def test_a_plain_request_goes_through_and_leaves_one_record(bed):
     assert (record["verdict"], record["host"], record["status"]) == ("allow", "origin.test", 200)
 
 
-async def test_a_denied_name_is_answered_and_nothing_goes_upstream(bed):
+async def test_a_denied_name_is_answered_and_nothing_goes_upstream(bed: Any):
     async with bed.origin(answering(OK)) as origin, bed.door(origin.port) as port:
         answer = await bed.raw(port, get(origin.port, host="denied.test", more=CLOSE))
         await bed.settle()
@@ -75,7 +76,7 @@ async def test_a_denied_name_is_answered_and_nothing_goes_upstream(bed):
     assert bed.record()["reason"] == "rule-deny"
 
 
-async def test_requests_of_one_connection_share_an_upstream_one(bed):
+async def test_requests_of_one_connection_share_an_upstream_one(bed: Any):
     async with bed.origin(answering(OK, OK, OK)) as origin, bed.door(origin.port) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         for path in ("/1", "/2", "/3"):
@@ -87,7 +88,7 @@ async def test_requests_of_one_connection_share_an_upstream_one(bed):
     assert [record["path"] for record in bed.records(3)] == ["/1", "/2", "/3"]
 
 
-async def test_pipelined_requests_are_answered_in_order_and_each_decided(bed):
+async def test_pipelined_requests_are_answered_in_order_and_each_decided(bed: Any):
     async with bed.origin(answering(OK, OK)) as origin, bed.door(origin.port) as port:
         requests = get(origin.port, "/1") + get(origin.port, "/2", "denied.test") + get(origin.port, "/3", more=CLOSE)
         answer = await bed.raw(port, requests)
@@ -97,7 +98,7 @@ async def test_pipelined_requests_are_answered_in_order_and_each_decided(bed):
     assert [record["verdict"] for record in bed.records(3)] == ["allow", "deny", "allow"]
 
 
-async def test_a_refused_get_keeps_the_connection(bed):
+async def test_a_refused_get_keeps_the_connection(bed: Any):
     async with bed.origin(answering(OK)) as origin, bed.door(origin.port) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(get(origin.port, host="denied.test"))
@@ -136,7 +137,7 @@ async def test_a_refused_get_keeps_the_connection(bed):
         ),
     ],
 )  # fmt: skip
-async def test_what_is_malformed_is_answered_and_recorded(bed, request_: str, status: int, reason: str):
+async def test_what_is_malformed_is_answered_and_recorded(bed: Any, request_: str, status: int, reason: str):
     async with bed.origin(answering(OK)) as origin, bed.door(origin.port) as port:
         text = request_.replace("{h}", f"origin.test:{origin.port}")
         answer = await bed.raw(port, text.encode())
@@ -157,7 +158,7 @@ async def test_what_is_malformed_is_answered_and_recorded(bed, request_: str, st
         pytest.param(b"* OK IMAP4 ready\r\n", id="a greeting"),
     ],
 )
-async def test_what_is_not_http_is_reset(bed, data: bytes):
+async def test_what_is_not_http_is_reset(bed: Any, data: bytes):
     async with bed.origin(answering(OK)) as origin, bed.door(origin.port, hello=Hello(Wire.HTTP1)) as port:
         assert await bed.raw(port, data) == b""
         await bed.settle()
@@ -165,7 +166,7 @@ async def test_what_is_not_http_is_reset(bed, data: bytes):
     assert bed.record()["reason"] == "not-http"
 
 
-async def test_a_request_may_come_byte_by_byte(bed):
+async def test_a_request_may_come_byte_by_byte(bed: Any):
     async with bed.origin(answering(OK)) as origin, bed.door(origin.port) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         for byte in get(origin.port, more=CLOSE):
@@ -179,7 +180,7 @@ async def test_a_request_may_come_byte_by_byte(bed):
 
 @pytest.mark.parametrize("size", [0, 1, 65_536, 1 << 20, (1 << 20) + 1, 5_000_000])
 @pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
-async def test_bodies_arrive_whole(bed, size: int, chunked: bool):
+async def test_bodies_arrive_whole(bed: Any, size: int, chunked: bool):
     async with bed.origin(echo_length) as origin, bed.door(origin.port) as port:
         body = b"a" * size
         if chunked:
@@ -197,7 +198,7 @@ def _parts(body: bytes):
     return [body[at : at + 100_000] for at in range(0, len(body), 100_000)]
 
 
-async def test_a_secret_in_a_held_body_stops_it_before_a_byte_has_left(bed):
+async def test_a_secret_in_a_held_body_stops_it_before_a_byte_has_left(bed: Any):
     async with bed.origin(echo_length) as origin, bed.door(origin.port) as port:
         answer = await bed.raw(port, post(origin.port, f"token={bed.secret}".encode(), CLOSE))
         await bed.settle()
@@ -206,7 +207,7 @@ async def test_a_secret_in_a_held_body_stops_it_before_a_byte_has_left(bed):
     assert bed.record()["reason"] == "sensitive-data"
 
 
-async def test_a_secret_late_in_a_large_body_resets_upstream_before_its_end(bed):
+async def test_a_secret_late_in_a_large_body_resets_upstream_before_its_end(bed: Any):
     body = b"a " * 1_000_000 + bed.secret.encode() + b" " + b"b" * 10
     async with bed.origin(echo_length) as origin, bed.door(origin.port) as port:
         answer = await bed.raw(port, post(origin.port, body, CLOSE))
@@ -218,7 +219,7 @@ async def test_a_secret_late_in_a_large_body_resets_upstream_before_its_end(bed)
     assert bed.record()["reason"] == "sensitive-data"
 
 
-async def test_a_denied_upload_is_answered_before_it_is_read(bed):
+async def test_a_denied_upload_is_answered_before_it_is_read(bed: Any):
     async with bed.origin(echo_length) as origin, bed.door(origin.port) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         head = f"POST / HTTP/1.1\r\nHost: denied.test:{origin.port}\r\nContent-Length: 1000000000\r\n\r\n"
@@ -240,7 +241,7 @@ async def test_a_denied_upload_is_answered_before_it_is_read(bed):
     [("origin.test", b"HTTP/1.1 100 Continue\r\n\r\n"), ("denied.test", b"HTTP/1.1 403 Forbidden\r\n")],
     ids=["permitted", "denied"],
 )
-async def test_100_continue_comes_after_a_permit_only(bed, host: str, first: bytes):
+async def test_100_continue_comes_after_a_permit_only(bed: Any, host: str, first: bytes):
     async with bed.origin(echo_length) as origin, bed.door(origin.port) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         head = f"POST / HTTP/1.1\r\nHost: {host}:{origin.port}\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n"
@@ -279,7 +280,7 @@ async def test_100_continue_comes_after_a_permit_only(bed, host: str, first: byt
         ),
     ],
 )  # fmt: skip
-async def test_answers_keep_their_framing_and_the_connection(bed, method: str, answer: bytes, expected: bytes):
+async def test_answers_keep_their_framing_and_the_connection(bed: Any, method: str, answer: bytes, expected: bytes):
     async with bed.origin(answering(answer, OK)) as origin, bed.door(origin.port) as port:
         first = get(origin.port).replace(b"GET", method.encode())
         seen = await bed.raw(port, first + get(origin.port, "/next", more=CLOSE))
@@ -297,8 +298,8 @@ async def test_answers_keep_their_framing_and_the_connection(bed, method: str, a
         pytest.param(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhal\r\n", id="chunked"),
     ],
 )
-async def test_an_answer_that_breaks_off_is_seen_to_break_off(bed, answer: bytes):
-    async def talk(reader, writer):
+async def test_an_answer_that_breaks_off_is_seen_to_break_off(bed: Any, answer: bytes):
+    async def talk(reader: Any, writer: Any):
         await reader.readuntil(b"\r\n\r\n")
         writer.write(answer)
         await writer.drain()
@@ -306,7 +307,7 @@ async def test_an_answer_that_breaks_off_is_seen_to_break_off(bed, answer: bytes
     async with bed.origin(talk) as origin, bed.door(origin.port) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(get(origin.port))
-        with pytest.raises(ConnectionResetError):
+        with pytest.raises(ConnectionResetError):  # noqa: PT012 - one of the reads raises
             while await reader.read(65536):
                 pass
         writer.close()
@@ -314,8 +315,8 @@ async def test_an_answer_that_breaks_off_is_seen_to_break_off(bed, answer: bytes
     assert bed.record()["reason"] == "upstream-broke"
 
 
-async def test_an_answer_that_ends_with_the_connection_becomes_chunked(bed):
-    async def talk(reader, writer):
+async def test_an_answer_that_ends_with_the_connection_becomes_chunked(bed: Any):
+    async def talk(reader: Any, writer: Any):
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\n\r\nto the end")
 
@@ -337,8 +338,8 @@ async def test_an_answer_that_ends_with_the_connection_becomes_chunked(bed):
         pytest.param(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 40, id="only interim answers"),
     ],
 )
-async def test_an_origin_that_makes_no_sense_is_502(bed, answer: bytes):
-    async def talk(reader, writer):
+async def test_an_origin_that_makes_no_sense_is_502(bed: Any, answer: bytes):
+    async def talk(reader: Any, writer: Any):
         await reader.readuntil(b"\r\n\r\n")
         writer.write(answer)
         await writer.drain()
@@ -350,8 +351,8 @@ async def test_an_origin_that_makes_no_sense_is_502(bed, answer: bytes):
     assert bed.record()["reason"] == "upstream-broke"
 
 
-async def test_a_kept_upstream_connection_that_was_just_closed_is_replaced_for_a_get(bed):
-    async def once(reader, writer):
+async def test_a_kept_upstream_connection_that_was_just_closed_is_replaced_for_a_get(bed: Any):
+    async def once(reader: Any, writer: Any):
         await reader.readuntil(b"\r\n\r\n")
         writer.write(OK)
         await writer.drain()
@@ -368,10 +369,10 @@ async def test_a_kept_upstream_connection_that_was_just_closed_is_replaced_for_a
     assert [record["verdict"] for record in bed.records(2)] == ["allow", "allow"]
 
 
-async def test_a_client_that_leaves_ends_the_upstream_connection(bed):
+async def test_a_client_that_leaves_ends_the_upstream_connection(bed: Any):
     asked = asyncio.Event()
 
-    async def talk(reader, _writer):
+    async def talk(reader: Any, _writer: Any):
         await reader.readuntil(b"\r\n\r\n")
         asked.set()
         await reader.read()
@@ -387,8 +388,8 @@ async def test_a_client_that_leaves_ends_the_upstream_connection(bed):
     assert (bed.record()["verdict"], bed.record()["status"]) == ("allow", None)
 
 
-async def test_an_early_answer_ends_the_upload(bed):
-    async def talk(reader, writer):
+async def test_an_early_answer_ends_the_upload(bed: Any):
+    async def talk(reader: Any, writer: Any):
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\n\r\nno")
         await writer.drain()
@@ -407,7 +408,7 @@ async def test_an_early_answer_ends_the_upload(bed):
     assert bed.record()["status"] == 413
 
 
-async def test_request_trailers_are_scanned_and_not_passed_on(bed):
+async def test_request_trailers_are_scanned_and_not_passed_on(bed: Any):
     async with bed.origin(echo_length) as origin, bed.door(origin.port) as port:
         head = f"POST / HTTP/1.1\r\nHost: origin.test:{origin.port}\r\nTransfer-Encoding: chunked\r\n{CLOSE}\r\n"
         answer = await bed.raw(port, head.encode() + b"3\r\nabc\r\n0\r\nX-Late: thing\r\n\r\n")
@@ -416,23 +417,26 @@ async def test_request_trailers_are_scanned_and_not_passed_on(bed):
     assert b"thing" not in origin.received
 
 
-async def test_absolute_form_on_an_explicit_proxy_goes_to_each_host_named(bed):
-    async with bed.origin(answering(OK)) as one, bed.origin(answering(OK)) as two:
-        async with bed.door(80, explicit=True, destination=None) as port:
-            requests = b"".join(
-                f"GET http://{host}:{at}/x HTTP/1.1\r\nHost: {host}:{at}\r\nProxy-Connection: keep-alive\r\n{more}\r\n".encode()
-                for host, at, more in (("origin.test", one.port, ""), ("other.test", two.port, CLOSE))
-            )
-            answer = await bed.raw(port, requests)
-            await bed.settle()
+async def test_absolute_form_on_an_explicit_proxy_goes_to_each_host_named(bed: Any):
+    async with (
+        bed.origin(answering(OK)) as one,
+        bed.origin(answering(OK)) as two,
+        bed.door(80, explicit=True, destination=None) as port,
+    ):
+        requests = b"".join(
+            f"GET http://{host}:{at}/x HTTP/1.1\r\nHost: {host}:{at}\r\nProxy-Connection: keep-alive\r\n{more}\r\n".encode()
+            for host, at, more in (("origin.test", one.port, ""), ("other.test", two.port, CLOSE))
+        )
+        answer = await bed.raw(port, requests)
+        await bed.settle()
     assert answer.count(b"hello") == 2
     assert bytes(one.received).startswith(b"GET /x HTTP/1.1\r\nHost: origin.test:")
     assert b"Proxy-Connection" not in one.received
     assert bytes(two.received).startswith(b"GET /x HTTP/1.1\r\nHost: other.test:")
 
 
-async def test_http_1_0_is_answered_and_closed(bed):
-    async def talk(reader, writer):
+async def test_http_1_0_is_answered_and_closed(bed: Any):
+    async def talk(reader: Any, writer: Any):
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n")
         await reader.read()
@@ -444,7 +448,7 @@ async def test_http_1_0_is_answered_and_closed(bed):
     assert answer.endswith(b"\r\n\r\nabc")
 
 
-async def test_a_name_without_an_address_is_502_and_says_so(bed):
+async def test_a_name_without_an_address_is_502_and_says_so(bed: Any):
     async with bed.origin(answering(OK)) as origin, bed.door(origin.port) as port:
         answer = await bed.raw(port, get(origin.port, host="gone.test", more=CLOSE))
         await bed.settle()
@@ -452,10 +456,10 @@ async def test_a_name_without_an_address_is_502_and_says_so(bed):
     assert bed.record()["reason"] == "resolve-failed"
 
 
-async def test_cancelling_resets_both_sides_and_records(bed):
+async def test_cancelling_resets_both_sides_and_records(bed: Any):
     asked = asyncio.Event()
 
-    async def talk(reader, _writer):
+    async def talk(reader: Any, _writer: Any):
         await reader.readuntil(b"\r\n\r\n")
         asked.set()
         await reader.read()

@@ -30,9 +30,17 @@ class Client:
     def flush(self) -> None:
         self.writer.write(self.h2.data_to_send())
 
-    def request(self, *more: tuple[str, str], method: str = "GET", path: str = "/", host: str = "origin.test", end: bool = True):
+    def request(
+        self, *more: tuple[str, str], method: str = "GET", path: str = "/", host: str = "origin.test", end: bool = True
+    ):
         stream = self.h2.get_next_available_stream_id()
-        head = [(":method", method), (":scheme", "https"), (":authority", f"{host}:{self.port}"), (":path", path), *more]
+        head = [
+            (":method", method),
+            (":scheme", "https"),
+            (":authority", f"{host}:{self.port}"),
+            (":path", path),
+            *more,
+        ]
         self.h2.send_headers(stream, head, end_stream=end)
         self.flush()
         return stream
@@ -77,7 +85,7 @@ class Client:
 
 
 @contextlib.asynccontextmanager
-async def client(bed, door: int, port: int):
+async def client(bed: Any, door: int, port: int):
     reader, writer = await asyncio.open_connection(
         "127.0.0.1", door, ssl=bed.client_context(("h2",)), server_hostname="origin.test"
     )
@@ -91,12 +99,12 @@ async def client(bed, door: int, port: int):
 class Server:
     """An HTTP/2 origin; `on` gets each event."""
 
-    def __init__(self, on) -> None:
+    def __init__(self, on: Any) -> None:
         self.on = on
         self.heads: list[dict[str, str]] = []
         self.body = bytearray()
 
-    async def __call__(self, reader, writer) -> None:
+    async def __call__(self, reader: Any, writer: Any) -> None:
         connection = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False, header_encoding="utf-8"))
         connection.initiate_connection()
         writer.write(connection.data_to_send())
@@ -111,14 +119,14 @@ class Server:
             await writer.drain()
 
 
-async def hello1(reader, writer):
+async def hello1(reader: Any, writer: Any):
     while True:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(OK)
         await writer.drain()
 
 
-async def hello2(connection, event, _writer):
+async def hello2(connection: Any, event: Any, _writer: Any):
     if isinstance(event, h2.events.DataReceived):
         connection.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
     if isinstance(event, h2.events.StreamEnded):
@@ -126,7 +134,7 @@ async def hello2(connection, event, _writer):
         connection.send_data(event.stream_id, b"hello", end_stream=True)
 
 
-async def test_http2_to_an_http2_origin(bed):
+async def test_http2_to_an_http2_origin(bed: Any):
     server = Server(hello2)
     async with (
         bed.origin(server, tls=True, alpn=("h2",)) as origin,
@@ -141,7 +149,7 @@ async def test_http2_to_an_http2_origin(bed):
     assert bed.record()["status"] == 200
 
 
-async def test_http2_to_an_http1_origin(bed):
+async def test_http2_to_an_http1_origin(bed: Any):
     async with (
         bed.origin(hello1, tls=True) as origin,
         bed.door(origin.port) as port,
@@ -154,7 +162,7 @@ async def test_http2_to_an_http1_origin(bed):
     bed.records(8)
 
 
-async def test_streams_are_refused_one_by_one(bed):
+async def test_streams_are_refused_one_by_one(bed: Any):
     server = Server(hello2)
     async with (
         bed.origin(server, tls=True, alpn=("h2",)) as origin,
@@ -169,7 +177,7 @@ async def test_streams_are_refused_one_by_one(bed):
     assert sorted(record["reason"] for record in bed.records(3)) == ["names-disagree", "rule", "sensitive-data"]
 
 
-async def test_a_refused_upload_is_asked_to_stop(bed):
+async def test_a_refused_upload_is_asked_to_stop(bed: Any):
     server = Server(hello2)
     async with (
         bed.origin(server, tls=True, alpn=("h2",)) as origin,
@@ -188,7 +196,7 @@ async def test_a_refused_upload_is_asked_to_stop(bed):
     assert [head[":path"] for head in server.heads] == ["/other"]
 
 
-async def test_a_large_upload_arrives_whole(bed):
+async def test_a_large_upload_arrives_whole(bed: Any):
     server = Server(hello2)
     async with (
         bed.origin(server, tls=True, alpn=("h2",)) as origin,
@@ -203,8 +211,8 @@ async def test_a_large_upload_arrives_whole(bed):
     assert bed.record()["bytes"]["up"] == 5_000_000
 
 
-async def test_a_large_upload_to_an_http1_origin_arrives_whole(bed):
-    async def talk(reader, writer):
+async def test_a_large_upload_to_an_http1_origin_arrives_whole(bed: Any):
+    async def talk(reader: Any, writer: Any):
         await reader.readuntil(b"\r\n\r\n")
         size = 0
         while count := int(await reader.readline(), 16):
@@ -222,10 +230,10 @@ async def test_a_large_upload_to_an_http1_origin_arrives_whole(bed):
         assert (await web.answer(stream))[2] == b"3000000"
 
 
-async def test_a_stalled_origin_stalls_the_client(bed):
+async def test_a_stalled_origin_stalls_the_client(bed: Any):
     """Stock mitmproxy takes all that the client has, and keeps it in memory."""
 
-    async def never(connection, event, _writer):
+    async def never(connection: Any, event: Any, _writer: Any):
         pass  # no acknowledgement: the windows stay shut
 
     server = Server(never)
@@ -245,10 +253,10 @@ async def test_a_stalled_origin_stalls_the_client(bed):
     assert len(server.body) <= 65_535
 
 
-async def test_a_stalled_client_stalls_the_origin(bed):
+async def test_a_stalled_client_stalls_the_origin(bed: Any):
     sent = 0
 
-    async def flood(reader, writer):
+    async def flood(reader: Any, writer: Any):
         nonlocal sent
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n")
@@ -270,23 +278,26 @@ async def test_a_stalled_client_stalls_the_origin(bed):
     assert sent < 20_000_000  # what the kernel's buffers take, and a little of ours
 
 
-async def test_an_origin_that_breaks_off_is_seen_to_break_off(bed):
-    async def cut(reader, writer):
+async def test_an_origin_that_breaks_off_is_seen_to_break_off(bed: Any):
+    async def cut(reader: Any, writer: Any):
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhal")
         await writer.drain()
 
-    async with bed.origin(cut, tls=True) as origin, bed.door(origin.port) as port:
-        async with client(bed, port, origin.port) as web:
-            status, _, body = await web.answer(web.request())
+    async with (
+        bed.origin(cut, tls=True) as origin,
+        bed.door(origin.port) as port,
+        client(bed, port, origin.port) as web,
+    ):
+        status, _, body = await web.answer(web.request())
     assert (status, body) == ("200", None)
     assert bed.record()["reason"] == "upstream-broke"
 
 
-async def test_an_origin_that_leaves_finishes_what_it_took(bed):
+async def test_an_origin_that_leaves_finishes_what_it_took(bed: Any):
     """nginx sends GOAWAY after a thousand requests, and answers those that are on their way."""
 
-    async def leaving(connection, event, writer):
+    async def leaving(connection: Any, event: Any, writer: Any):
         if isinstance(event, h2.events.StreamEnded):
             away = hyperframe.frame.GoAwayFrame(0, last_stream_id=event.stream_id)
             writer.write(connection.data_to_send() + away.serialize())
@@ -305,11 +316,11 @@ async def test_an_origin_that_leaves_finishes_what_it_took(bed):
     assert origin.connections == 3
 
 
-async def test_a_stream_that_the_client_resets_ends_upstream(bed):
+async def test_a_stream_that_the_client_resets_ends_upstream(bed: Any):
     resets: list[int] = []
     asked, done = asyncio.Event(), asyncio.Event()
 
-    async def on(_connection, event, _writer):
+    async def on(_connection: Any, event: Any, _writer: Any):
         if isinstance(event, h2.events.RequestReceived):
             asked.set()
         if isinstance(event, h2.events.StreamReset):
@@ -344,7 +355,7 @@ async def test_a_stream_that_the_client_resets_ends_upstream(bed):
         pytest.param([(":authority", "{h}"), ("X-Upper", "a")], id="upper case"),
     ],
 )
-async def test_malformed_heads_never_go_upstream(bed, fields):
+async def test_malformed_heads_never_go_upstream(bed: Any, fields: Any):
     server = Server(hello2)
     async with (
         bed.origin(server, tls=True, alpn=("h2",)) as origin,
@@ -374,8 +385,8 @@ async def ends(web: Client) -> bool:
     return True
 
 
-async def test_rapid_reset_ends_the_connection(bed):
-    async def never(_connection, _event, _writer):
+async def test_rapid_reset_ends_the_connection(bed: Any):
+    async def never(_connection: Any, _event: Any, _writer: Any):
         pass
 
     server = Server(never)
@@ -393,7 +404,7 @@ async def test_rapid_reset_ends_the_connection(bed):
     assert len(server.heads) <= 200
 
 
-async def test_a_continuation_flood_ends_the_connection(bed):
+async def test_a_continuation_flood_ends_the_connection(bed: Any):
     async with (
         bed.origin(hello1, tls=True) as origin,
         bed.door(origin.port) as port,
@@ -411,7 +422,7 @@ async def test_a_continuation_flood_ends_the_connection(bed):
     assert bed.record()["reason"] == "bad-request"
 
 
-async def test_a_large_header_list_ends_the_connection(bed):
+async def test_a_large_header_list_ends_the_connection(bed: Any):
     async with (
         bed.origin(hello1, tls=True) as origin,
         bed.door(origin.port) as port,
@@ -423,7 +434,7 @@ async def test_a_large_header_list_ends_the_connection(bed):
     assert bed.record()["verdict"] == "deny"
 
 
-async def test_what_is_not_http2_after_all_is_reset(bed):
+async def test_what_is_not_http2_after_all_is_reset(bed: Any):
     async with bed.origin(hello1, tls=True) as origin, bed.door(origin.port) as port:
         reader, writer = await asyncio.open_connection(
             "127.0.0.1", port, ssl=bed.client_context(("h2",)), server_hostname="origin.test"

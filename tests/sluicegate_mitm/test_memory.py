@@ -10,6 +10,7 @@ import contextlib
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,7 +37,7 @@ def _peak() -> int:
     return int(found[1]) * 1024
 
 
-async def swallow(reader, writer):
+async def swallow(reader: Any, writer: Any):
     await reader.readuntil(b"\r\n\r\n")
     left = SIZE
     while left:
@@ -48,7 +49,7 @@ async def swallow(reader, writer):
     await reader.read()
 
 
-async def pour(reader, writer):
+async def pour(reader: Any, writer: Any):
     await reader.readuntil(b"\r\n\r\n")
     writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % SIZE)
     for _ in range(SIZE // len(CHUNK)):
@@ -58,7 +59,7 @@ async def pour(reader, writer):
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
-async def test_a_large_upload_is_streamed(bed, tls: bool):
+async def test_a_large_upload_is_streamed(bed: Any, tls: bool):
     async with bed.origin(swallow, tls=tls) as origin, bed.door(origin.port) as port:
         reader, writer = await _open(bed, port, tls)
         head = f"POST / HTTP/1.1\r\nHost: origin.test:{origin.port}\r\nContent-Length: {SIZE}\r\n\r\n"
@@ -74,7 +75,7 @@ async def test_a_large_upload_is_streamed(bed, tls: bool):
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
-async def test_a_large_download_is_streamed(bed, tls: bool):
+async def test_a_large_download_is_streamed(bed: Any, tls: bool):
     async with bed.origin(pour, tls=tls) as origin, bed.door(origin.port) as port:
         reader, writer = await _open(bed, port, tls)
         with flat_memory():
@@ -88,10 +89,10 @@ async def test_a_large_download_is_streamed(bed, tls: bool):
     assert bed.record()["bytes"]["down"] == SIZE
 
 
-async def test_a_client_that_does_not_read_stops_the_origin(bed):
+async def test_a_client_that_does_not_read_stops_the_origin(bed: Any):
     poured = 0
 
-    async def count(reader, writer):
+    async def count(reader: Any, writer: Any):
         nonlocal poured
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % SIZE)
@@ -110,8 +111,8 @@ async def test_a_client_that_does_not_read_stops_the_origin(bed):
         await bed.settle()
 
 
-async def test_an_origin_that_does_not_read_stops_the_client(bed):
-    async def deaf(reader, _writer):
+async def test_an_origin_that_does_not_read_stops_the_client(bed: Any):
+    async def deaf(reader: Any, _writer: Any):
         await reader.readuntil(b"\r\n\r\n")
         await asyncio.Event().wait()
 
@@ -137,12 +138,12 @@ async def test_an_origin_that_does_not_read_stops_the_client(bed):
         await bed.settle()
 
 
-async def test_a_client_that_goes_on_while_we_dial_waits(bed):
+async def test_a_client_that_goes_on_while_we_dial_waits(bed: Any):
     """Stock mitmproxy keeps all that arrives while a hook or a connection is pending."""
     gate = asyncio.Event()
     dial = bed.gate.dial
 
-    async def slow(permit):
+    async def slow(permit: Any):
         await gate.wait()
         return await dial(permit)
 
@@ -171,7 +172,7 @@ async def test_a_client_that_goes_on_while_we_dial_waits(bed):
         await bed.settle()
 
 
-async def _until_still(count):
+async def _until_still(count: Any):
     """Waits until a count has begun and does not grow any more."""
     last = -1
     while count() == 0 or count() != last:
@@ -179,7 +180,7 @@ async def _until_still(count):
         await asyncio.sleep(0.2)
 
 
-async def _open(bed, port: int, tls: bool):
+async def _open(bed: Any, port: int, tls: bool):
     if not tls:
         return await asyncio.open_connection("127.0.0.1", port)
     return await asyncio.open_connection("127.0.0.1", port, ssl=bed.client_context(), server_hostname="origin.test")

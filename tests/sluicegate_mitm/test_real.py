@@ -8,6 +8,7 @@ import hashlib
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -41,7 +42,7 @@ BIG = os.urandom(3_000_000)
 
 
 @contextlib.asynccontextmanager
-async def nginx(bed, folder: Path):
+async def nginx(bed: Any, folder: Path):
     """A port of nginx with TLS and HTTP/2, which presents itself as origin.test."""
     (folder / "www").mkdir(parents=True)
     (folder / "www/page.html").write_bytes(PAGE)
@@ -62,7 +63,7 @@ async def nginx(bed, folder: Path):
     )
     try:
         async with asyncio.timeout(5):
-            while not await _listens(port):
+            while not await _listens(port):  # noqa: ASYNC110 - nginx tells nobody when it is ready
                 await asyncio.sleep(0.02)
         yield port
     finally:
@@ -79,7 +80,7 @@ async def _listens(port: int) -> bool:
     return True
 
 
-async def curl(bed, door: int, origin: int, *more: str, path: str = "/page.html") -> tuple[int, bytes]:
+async def curl(bed: Any, door: int, origin: int, *more: str, path: str = "/page.html") -> tuple[int, bytes]:
     made = await asyncio.create_subprocess_exec(
         "curl", "-sS", "--cacert", str(bed.ca), "--connect-to", f"origin.test:{origin}:127.0.0.1:{door}", *more,
         f"https://origin.test:{origin}{path}", stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
@@ -90,7 +91,7 @@ async def curl(bed, door: int, origin: int, *more: str, path: str = "/page.html"
 
 
 @pytest.mark.parametrize("version", ["--http1.1", "--http2", "--http2-prior-knowledge"])
-async def test_curl_cannot_tell(bed, tmp_path, version: str):
+async def test_curl_cannot_tell(bed: Any, tmp_path: Path, version: str):
     folder = tmp_path / "nginx"
     async with nginx(bed, folder) as origin, bed.door(origin) as door:
         assert await curl(bed, door, origin, version) == (0, PAGE)
@@ -109,7 +110,7 @@ async def test_curl_cannot_tell(bed, tmp_path, version: str):
         assert (folder / "www/upload/a").stat().st_size == 5_000_000
 
 
-async def test_many_requests_on_one_http2_connection_outlive_nginx_s_limit(bed, tmp_path):
+async def test_many_requests_on_one_http2_connection_outlive_nginx_s_limit(bed: Any, tmp_path: Path):
     """keepalive_requests is 50: nginx sends GOAWAY twice on the way."""
     async with nginx(bed, tmp_path / "nginx") as origin, bed.door(origin) as door:
         path = "/page.html?[1-120]"
@@ -119,18 +120,18 @@ async def test_many_requests_on_one_http2_connection_outlive_nginx_s_limit(bed, 
     assert {record["status"] for record in bed.records(120)} == {200}
 
 
-async def test_requests_cannot_tell(bed, tmp_path):
+async def test_requests_cannot_tell(bed: Any, tmp_path: Path):
     class ThroughTheDoor(requests.adapters.HTTPAdapter):
         def __init__(self, door: int) -> None:
             super().__init__()
             self.door = door
 
-        def get_connection_with_tls_context(self, request, verify, proxies=None, cert=None):
+        def get_connection_with_tls_context(self, request: Any, verify: Any, proxies: Any = None, cert: Any = None):
             request.headers["Host"] = request.url.split("/")[2]
             request.url = request.url.replace(request.headers["Host"], f"127.0.0.1:{self.door}")
             return super().get_connection_with_tls_context(request, verify, proxies, cert)
 
-        def build_connection_pool_key_attributes(self, request, verify, cert=None):
+        def build_connection_pool_key_attributes(self, request: Any, verify: Any, cert: Any = None):
             host, pool = super().build_connection_pool_key_attributes(request, verify, cert)
             return host, {**pool, "server_hostname": "origin.test", "assert_hostname": "origin.test"}
 
@@ -150,7 +151,7 @@ async def test_requests_cannot_tell(bed, tmp_path):
     assert seen == (PAGE, hashlib.sha256(BIG).digest(), 403)
 
 
-async def test_a_refused_connection_of_a_client_that_speaks_only_http2_is_told_why(bed, tmp_path):
+async def test_a_refused_connection_of_a_client_that_speaks_only_http2_is_told_why(bed: Any, tmp_path: Path):
     deny = Deny(Reason.LISTED, built_in("test"), "origin.test is listed")
     async with nginx(bed, tmp_path / "nginx") as origin, bed.door(origin, refused=deny) as door:
         code, out = await curl(bed, door, origin, "--http2-prior-knowledge", "-w", "%{http_code}")
@@ -161,7 +162,7 @@ async def test_a_refused_connection_of_a_client_that_speaks_only_http2_is_told_w
 
 
 @pytest.mark.parametrize("version", ["--http1.1", "--http2-prior-knowledge"])
-def test_the_same_on_uvloop(beds, tmp_path, version: str):
+def test_the_same_on_uvloop(beds: Any, tmp_path: Path, version: str):
     async def talk():
         assert isinstance(asyncio.get_running_loop(), uvloop.Loop)
         folder = tmp_path / "nginx"

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -15,7 +16,7 @@ from sluicegate_mitm.tls import TlsHooks, choose_alpn
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 
 
-async def hello(reader, writer):
+async def hello(reader: Any, writer: Any):
     while True:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(OK)
@@ -26,11 +27,11 @@ def get(port: int, host: str = "origin.test", more: str = "Connection: close\r\n
     return f"GET / HTTP/1.1\r\nHost: {host}:{port}\r\n{more}\r\n".encode()
 
 
-async def opened(bed, port: int, name: str = "origin.test", alpn: tuple[str, ...] = ()):
+async def opened(bed: Any, port: int, name: str = "origin.test", alpn: tuple[str, ...] = ()):
     return await asyncio.open_connection("127.0.0.1", port, ssl=bed.client_context(alpn), server_hostname=name)
 
 
-async def rest(reader, writer, within: float = 3) -> bytes:
+async def rest(reader: Any, writer: Any, within: float = 3) -> bytes:
     """All until the end; a reset is one."""
     out = b""
     try:
@@ -43,7 +44,7 @@ async def rest(reader, writer, within: float = 3) -> bytes:
     return out
 
 
-async def test_https_goes_through_with_a_leaf_for_the_name_alone(bed):
+async def test_https_goes_through_with_a_leaf_for_the_name_alone(bed: Any):
     async with bed.origin(hello, tls=True) as origin, bed.door(origin.port) as port:
         reader, writer = await opened(bed, port)
         shown = x509.load_der_x509_certificate(writer.get_extra_info("ssl_object").getpeercert(binary_form=True))
@@ -68,12 +69,12 @@ async def test_https_goes_through_with_a_leaf_for_the_name_alone(bed):
         pytest.param([], None, id="none"),
     ],
 )
-def test_alpn_is_http_1_1_wherever_it_is_taken(offered, chosen):
+def test_alpn_is_http_1_1_wherever_it_is_taken(offered: Any, chosen: Any):
     assert choose_alpn(offered) == chosen
 
 
 @pytest.mark.parametrize("cut", [1, 2, 3, 5, 6, 60])
-async def test_a_hello_in_two_pieces_is_inspected(bed, cut: int):
+async def test_a_hello_in_two_pieces_is_inspected(bed: Any, cut: int):
     """Stock mitmproxy relays the connection as raw TCP when its first segment has one or two bytes."""
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     client = bed.client_context().wrap_bio(incoming, outgoing, server_hostname="origin.test")
@@ -108,7 +109,7 @@ async def test_a_hello_in_two_pieces_is_inspected(bed, cut: int):
         pytest.param([b"G", b"\x00"], b"<reset>", id="a letter, then binary"),
     ],
 )
-async def test_what_is_not_http_inside_tls_is_reset(bed, pieces, seen):
+async def test_what_is_not_http_inside_tls_is_reset(bed: Any, pieces: Any, seen: Any):
     async with bed.origin(hello, tls=True) as origin, bed.door(origin.port) as port:
         reader, writer = await opened(bed, port)
         for piece in pieces:
@@ -120,7 +121,7 @@ async def test_what_is_not_http_inside_tls_is_reset(bed, pieces, seen):
     assert bed.record()["reason"] == "not-http"
 
 
-async def test_silence_inside_tls_ends(bed):
+async def test_silence_inside_tls_ends(bed: Any):
     bed.gate.limits = replace(bed.gate.limits, hello_timeout_s=0.2)
     async with bed.origin(hello, tls=True) as origin, bed.door(origin.port) as port:
         reader, writer = await opened(bed, port)
@@ -130,7 +131,7 @@ async def test_silence_inside_tls_ends(bed):
     assert bed.record()["reason"] == "hello-timeout"
 
 
-async def test_an_idle_connection_ends(bed):
+async def test_an_idle_connection_ends(bed: Any):
     bed.gate.limits = replace(bed.gate.limits, idle_timeout_s=0.2)
     async with bed.origin(hello, tls=True) as origin, bed.door(origin.port) as port:
         reader, writer = await opened(bed, port)
@@ -140,8 +141,8 @@ async def test_an_idle_connection_ends(bed):
     assert bed.record()["verdict"] == "allow"
 
 
-async def test_an_origin_that_never_answers_ends_in_a_timeout(bed):
-    async def silent(reader, _writer):
+async def test_an_origin_that_never_answers_ends_in_a_timeout(bed: Any):
+    async def silent(reader: Any, _writer: Any):
         await reader.read()
 
     bed.gate.limits = replace(bed.gate.limits, idle_timeout_s=0.3)
@@ -153,7 +154,7 @@ async def test_an_origin_that_never_answers_ends_in_a_timeout(bed):
     assert bed.record()["reason"] == "timeout"
 
 
-async def test_another_host_than_the_sni_is_421(bed):
+async def test_another_host_than_the_sni_is_421(bed: Any):
     async with bed.origin(hello, tls=True) as origin, bed.door(origin.port) as port:
         reader, writer = await opened(bed, port)
         writer.write(get(origin.port, more="") + get(origin.port, "other.test"))
@@ -165,7 +166,7 @@ async def test_another_host_than_the_sni_is_421(bed):
     assert [record["reason"] for record in bed.records(2)] == ["rule", "names-disagree"]
 
 
-async def test_a_client_that_does_not_trust_us_is_recorded(bed):
+async def test_a_client_that_does_not_trust_us_is_recorded(bed: Any):
     async with bed.origin(hello, tls=True) as origin, bed.door(origin.port) as port:
         at = f"origin.test:{port}"
         curl = await asyncio.create_subprocess_exec("curl", "-s", "--resolve", f"{at}:127.0.0.1", f"https://{at}/")
@@ -176,7 +177,7 @@ async def test_a_client_that_does_not_trust_us_is_recorded(bed):
     assert origin.connections == 0
 
 
-async def test_an_origin_with_another_name_is_not_believed(bed):
+async def test_an_origin_with_another_name_is_not_believed(bed: Any):
     async with bed.origin(hello, tls=True) as origin, bed.door(origin.port) as port:
         reader, writer = await opened(bed, port, "other.test")
         writer.write(get(origin.port, "other.test"))
@@ -190,8 +191,8 @@ async def test_an_origin_with_another_name_is_not_believed(bed):
 
 
 @pytest.mark.parametrize("says", [b"220 smtp ready\r\n", b""], ids=["another protocol", "nothing"])
-async def test_an_origin_without_tls_is_not_believed(bed, monkeypatch, says: bytes):
-    async def talk(reader, writer):
+async def test_an_origin_without_tls_is_not_believed(bed: Any, monkeypatch: pytest.MonkeyPatch, says: bytes):
+    async def talk(reader: Any, writer: Any):
         await reader.read(1)
         writer.write(says)
         await reader.read()
@@ -206,9 +207,9 @@ async def test_an_origin_without_tls_is_not_believed(bed, monkeypatch, says: byt
     assert bed.record()["reason"] == "upstream-tls"
 
 
-async def test_tls_1_1_is_not_taken(bed):
+async def test_tls_1_1_is_not_taken(bed: Any):
     context = bed.client_context()
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="TLSv1_1"):  # noqa: PT031 - the very same for both
         context.minimum_version = ssl.TLSVersion.TLSv1_1
         context.maximum_version = ssl.TLSVersion.TLSv1_1
     context.set_ciphers("ALL:@SECLEVEL=0")
@@ -220,7 +221,7 @@ async def test_tls_1_1_is_not_taken(bed):
     assert (record["reason"], record["detail"]) == ("client-tls", "the client offers no version of TLS from 1.2 on")
 
 
-async def test_a_hello_that_is_not_the_one_decided_on_ends_the_connection(bed):
+async def test_a_hello_that_is_not_the_one_decided_on_ends_the_connection(bed: Any):
     bed.may_crash = True
     other = Hello(Wire.TLS, sni=HostName.parse("other.test"))
     async with bed.origin(hello, tls=True) as origin, bed.door(origin.port, hello=other) as port:
@@ -231,8 +232,8 @@ async def test_a_hello_that_is_not_the_one_decided_on_ends_the_connection(bed):
     assert bed.record()["reason"] == "crash"
 
 
-async def test_an_answer_that_ends_without_close_notify_is_seen_to_break_off(bed):
-    async def cut(reader, writer):
+async def test_an_answer_that_ends_without_close_notify_is_seen_to_break_off(bed: Any):
+    async def cut(reader: Any, writer: Any):
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\n\r\nto the end?")
         await writer.drain()
@@ -251,7 +252,7 @@ async def test_an_answer_that_ends_without_close_notify_is_seen_to_break_off(bed
 HOOKS = ["tls_clienthello", "tls_start_client", "tls_established_client", "tls_start_server", "tls_established_server"]
 
 
-async def attempt(bed, port: int, origin_port: int) -> bytes:
+async def attempt(bed: Any, port: int, origin_port: int) -> bytes:
     try:
         reader, writer = await opened(bed, port)
     except (ConnectionError, ssl.SSLError):
@@ -262,10 +263,10 @@ async def attempt(bed, port: int, origin_port: int) -> bytes:
 
 @pytest.mark.parametrize("how", ["raises", "hangs"])
 @pytest.mark.parametrize("name", HOOKS)
-async def test_a_hook_that_fails_ends_the_connection(bed, monkeypatch, name: str, how: str):
+async def test_a_hook_that_fails_ends_the_connection(bed: Any, monkeypatch: pytest.MonkeyPatch, name: str, how: str):
     bed.may_crash = True
 
-    async def fails(_self, _data):
+    async def fails(_self: Any, _data: Any):
         if how == "hangs":
             await asyncio.Event().wait()
         raise RuntimeError(bed.secret)
@@ -281,10 +282,12 @@ async def test_a_hook_that_fails_ends_the_connection(bed, monkeypatch, name: str
 
 
 @pytest.mark.parametrize("name", ["tls_failed_client", "tls_failed_server"])
-async def test_a_hook_for_a_failure_that_fails_ends_the_connection(bed, monkeypatch, capsys, name: str):
+async def test_a_hook_for_a_failure_that_fails_ends_the_connection(
+    bed: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+):
     bed.may_crash = True
 
-    def fails(_self, _data):
+    def fails(_self: Any, _data: Any):
         raise RuntimeError(bed.secret)
 
     monkeypatch.setattr(TlsHooks, name, fails)

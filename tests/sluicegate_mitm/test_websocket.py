@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+from typing import Any
 
 import pytest
 from websockets.asyncio.client import connect
@@ -25,7 +26,7 @@ class Echo:
         self.extensions: str | None = None
         self.closed = asyncio.Event()
 
-    async def __call__(self, socket) -> None:
+    async def __call__(self, socket: Any) -> None:
         self.extensions = socket.request.headers.get("Sec-WebSocket-Extensions")
         try:
             async for message in socket:
@@ -38,14 +39,14 @@ class Echo:
 
 
 @contextlib.asynccontextmanager
-async def between(bed):
+async def between(bed: Any):
     """(echo, a function that connects a client to it through the lane)."""
     echo = Echo()
     async with serve(echo, "127.0.0.1", 0, ssl=bed.origin_context(), max_size=None) as server:
         origin = server.sockets[0].getsockname()[1]
         async with bed.door(origin) as port:
 
-            def opened(**more):
+            def opened(**more: Any):
                 uri = f"wss://origin.test:{origin}/ws"
                 ssl = bed.client_context()
                 return connect(uri, host="127.0.0.1", port=port, ssl=ssl, proxy=None, max_size=None, **more)
@@ -54,7 +55,7 @@ async def between(bed):
             await bed.settle()
 
 
-async def test_messages_pass_both_ways_and_leave_one_record(bed):
+async def test_messages_pass_both_ways_and_leave_one_record(bed: Any):
     async with between(bed) as (echo, opened):
         async with opened() as client:
             for message in ("grüße", b"\x00\xff" * 1000, "", "a" * 500_000):
@@ -69,14 +70,14 @@ async def test_messages_pass_both_ways_and_leave_one_record(bed):
     assert record["bytes"]["up"] >= 500_000
 
 
-async def test_a_fragmented_message_is_one(bed):
+async def test_a_fragmented_message_is_one(bed: Any):
     async with between(bed) as (echo, opened), opened() as client:
         await client.send(iter(["one ", "two ", "three"]))
         assert await client.recv() == "one two three"
     assert echo.seen == ["one two three"]
 
 
-async def test_a_secret_closes_with_1008_before_it_has_left(bed):
+async def test_a_secret_closes_with_1008_before_it_has_left(bed: Any):
     async with between(bed) as (echo, opened):
         async with opened() as client:
             await client.send("harmless")
@@ -93,30 +94,28 @@ async def test_a_secret_closes_with_1008_before_it_has_left(bed):
 
 
 @pytest.mark.parametrize("where", ["ping", "close"])
-async def test_control_frames_carry_no_secret(bed, where: str):
-    async with between(bed) as (echo, opened):
-        async with opened() as client:
-            if where == "ping":
-                await client.ping(f"x {bed.secret} .".encode())
-            else:
-                await client.close(1000, f"x {bed.secret} .")
-            await asyncio.wait_for(echo.closed.wait(), 2)
+async def test_control_frames_carry_no_secret(bed: Any, where: str):
+    async with between(bed) as (echo, opened), opened() as client:
+        if where == "ping":
+            await client.ping(f"x {bed.secret} .".encode())
+        else:
+            await client.close(1000, f"x {bed.secret} .")
+        await asyncio.wait_for(echo.closed.wait(), 2)
     assert bed.record()["reason"] == "sensitive-data"
 
 
-async def test_a_message_above_the_limit_closes(bed):
-    async with between(bed) as (echo, opened):
-        async with opened() as client:
-            with contextlib.suppress(ConnectionClosed):
-                await client.send(b"a" * (bed.gate.limits.message + 1))
-            with pytest.raises(ConnectionClosed):
-                await asyncio.wait_for(client.recv(), 2)
+async def test_a_message_above_the_limit_closes(bed: Any):
+    async with between(bed) as (echo, opened), opened() as client:
+        with contextlib.suppress(ConnectionClosed):
+            await client.send(b"a" * (bed.gate.limits.message + 1))
+        with pytest.raises(ConnectionClosed):
+            await asyncio.wait_for(client.recv(), 2)
     assert echo.seen == []
     assert bed.record()["reason"] == "message-too-large"
 
 
-async def test_the_origin_closing_is_passed_on(bed):
-    async def bye(socket):
+async def test_the_origin_closing_is_passed_on(bed: Any):
+    async def bye(socket: Any):
         await socket.close(4000, "so long")
 
     async with serve(bye, "127.0.0.1", 0, ssl=bed.origin_context()) as server:
@@ -130,8 +129,8 @@ async def test_the_origin_closing_is_passed_on(bed):
     assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (4000, "so long")
 
 
-async def test_a_handshake_that_the_origin_declines_is_an_ordinary_answer(bed):
-    async def no(reader, writer):
+async def test_a_handshake_that_the_origin_declines_is_an_ordinary_answer(bed: Any):
+    async def no(reader: Any, writer: Any):
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno")
         await reader.read()
@@ -157,8 +156,8 @@ async def test_a_handshake_that_the_origin_declines_is_an_ordinary_answer(bed):
         ),
     ],
 )
-async def test_a_101_that_is_no_websocket_is_502(bed, fields: str):
-    async def talk(reader, writer):
+async def test_a_101_that_is_no_websocket_is_502(bed: Any, fields: str):
+    async def talk(reader: Any, writer: Any):
         await reader.readuntil(b"\r\n\r\n")
         writer.write(f"HTTP/1.1 101 Switching Protocols\r\n{fields}\r\ntunnel!".encode())
         await reader.read()
@@ -171,7 +170,7 @@ async def test_a_101_that_is_no_websocket_is_502(bed, fields: str):
     assert bed.record()["reason"] == "upstream-broke"
 
 
-async def test_bytes_that_are_no_frames_end_it(bed):
+async def test_bytes_that_are_no_frames_end_it(bed: Any):
     echo = Echo()
     async with serve(echo, "127.0.0.1", 0) as server:
         origin = server.sockets[0].getsockname()[1]
@@ -184,8 +183,8 @@ async def test_bytes_that_are_no_frames_end_it(bed):
     assert bed.record()["reason"] == "bad-request"
 
 
-async def test_a_reload_that_refuses_closes_with_1008(bed):
-    async with between(bed) as (echo, opened):
+async def test_a_reload_that_refuses_closes_with_1008(bed: Any):
+    async with between(bed) as (_, opened):
         async with opened() as client:
             await client.send("hello")
             assert await client.recv() == "hello"
@@ -199,8 +198,8 @@ async def test_a_reload_that_refuses_closes_with_1008(bed):
 
 
 class _Refusing:
-    def __init__(self, snapshot) -> None:
+    def __init__(self, snapshot: Any) -> None:
         self._snapshot = snapshot
 
-    def decide(self, ask, aliases=()):  # as Snapshot's
+    def decide(self, ask: Any, aliases: Any = ()):  # as Snapshot's
         return Deny(Reason.RULE_DENY, built_in("test"), "no more")
