@@ -18,6 +18,7 @@ from sluicegate import documents, settings
 from sluicegate.cli import main
 from sluicegate.exchange.answers import ANSWERS
 from sluicegate.lists.load import load as load_lists
+from sluicegate.policy.globs import compile_globs
 from sluicegate.policy.load import load as load_policy
 from sluicegate.resolve.guard import Guard
 from sluicegate.settings import API_VERSION
@@ -167,6 +168,15 @@ class TestExamples:
     @pytest.mark.parametrize(("place", "text"), [pytest.param(*each, id=each[0]) for each in _blocks("gateway")])
     def test_a_configuration_is_read(self, place: str, text: str) -> None:
         assert settings.parse(text, place, ROOT).listen.transparent
+
+    def test_path_patterns_match_what_the_page_says(self) -> None:
+        rows = re.findall(r"^\| `(/[^`]*)` \| (.*) \| (.*) \|$", _text("docs/policy.md"), re.MULTILINE)
+        assert len(rows) > 4
+        for pattern, matched, others in rows:
+            globs = compile_globs([pattern])
+            for cell, expected in ((matched, True), (others, False)):
+                for path in re.findall(r"`(/[^`]*)`", cell):
+                    assert globs.match(path) is expected, f"{pattern}: {path}"
 
     def test_every_example_file_is_marked(self) -> None:
         files = sorted((ROOT / "deploy/examples").rglob("*.yaml"))
