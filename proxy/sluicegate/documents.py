@@ -156,7 +156,8 @@ def read(text: str, file: str) -> list[Node]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f"{file}:{mark.line + 1}" if mark else file
-        raise ConfigError(place, "", f"not YAML: {getattr(error, 'problem', None) or 'cannot be read'}") from None
+        why = getattr(error, "problem", None) or getattr(error, "reason", None)  # of the parser, of the reader
+        raise ConfigError(place, "", f"not YAML: {why or 'cannot be read'}") from None
     building = _Building(file)
     nodes = [building.node(node, "") for node in composed if node is not None]
     return [node for node in nodes if node.value is not None]

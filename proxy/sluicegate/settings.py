@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -250,9 +251,10 @@ def _endpoint_or_none(mapping: Mapping[str, Node], key: str, default: Endpoint |
 
 def endpoint(node: Node, default_port: int | None = None) -> Endpoint:
     """``0.0.0.0:8443`` or ``[::]:8443``."""
-    host, colon, port = node.text().rpartition(":")
-    if default_port is not None and (not colon or (":" in host and not host.startswith("["))):
-        host, port = node.text(), str(default_port)
+    if default_port is not None:
+        with contextlib.suppress(ValueError):  # an address without a port, then
+            return Endpoint(ip_address(node.text().removeprefix("[").removesuffix("]")), default_port)
+    host, _, port = node.text().rpartition(":")
     if ":" in host and not host.startswith("["):
         raise node.error(f"write an IPv6 address in brackets: [{host}]:{port}")
     try:
