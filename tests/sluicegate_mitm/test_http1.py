@@ -3,11 +3,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+import socket
+from ipaddress import ip_address
 from typing import Any
 
 import pytest
 
-from sluicegate.facts import Hello, Wire
+from sluicegate.exchange import Connection
+from sluicegate.facts import Endpoint, Hello, Lane, Wire, Workload
+from sluicegate_mitm import http1_server
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX-Origin: yes\r\n\r\nhello"
 
@@ -477,3 +481,52 @@ async def test_cancelling_resets_both_sides_and_records(bed: Any):
         writer.close()
         await bed.settle()
     assert bed.record()["reason"] == "draining"
+
+
+async def test_a_head_that_is_never_complete_ends(bed: Any, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(http1_server, "HEAD_S", 0.2)
+    async with bed.origin(answering(OK)) as origin, bed.door(origin.port) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(get(origin.port))
+        assert (await reader.readuntil(b"hello")).startswith(b"HTTP/1.1 200 ")
+        writer.write(b"GET / HTTP/1.1\r\nHost: ")
+        with pytest.raises(ConnectionResetError):
+            await reader.read()
+        writer.close()
+        await bed.settle()
+    assert origin.connections == 1
+
+
+async def test_while_draining_a_connection_ends_with_its_answer(bed: Any):
+    bed.gate.draining = True
+    async with bed.origin(answering(OK)) as origin, bed.door(origin.port) as port:
+        answer = await bed.raw(port, get(origin.port))
+        await bed.settle()
+    assert b"Connection: close\r\n" in answer
+    assert answer.endswith(b"hello")
+
+
+async def test_what_was_read_before_is_not_lost(bed: Any):
+    """`head`: bytes that were read of the socket before the lane got it."""
+    loop = asyncio.get_running_loop()
+    async with bed.origin(answering(OK)) as origin:
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        whole = get(origin.port, more=CLOSE)
+        connection = Connection(
+            id="c2",
+            identity=Workload("shop", "web-0"),
+            source=Endpoint(ip_address("127.0.0.1"), 1),
+            destination=Endpoint(ip_address("127.0.0.1"), origin.port),
+            hello=Hello(Wire.HTTP1),
+            name=None,
+            port=origin.port,
+            tls=False,
+            lane=Lane.MITM,
+        )
+        theirs.sendall(whole[20:])
+        carrying = loop.create_task(bed.lane.carry(ours, connection, head=whole[:20]))
+        reader, writer = await asyncio.open_connection(sock=theirs)
+        assert (await reader.readuntil(b"hello")).startswith(b"HTTP/1.1 200 ")
+        writer.close()
+        await carrying
