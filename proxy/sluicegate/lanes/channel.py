@@ -11,6 +11,7 @@ import contextlib
 import socket
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final, Protocol, cast
 
 import structlog
@@ -103,9 +104,9 @@ class Turn(threading.local):
 
     def close(self) -> None:
         """Ends the callback; whoever wrote, sends."""
+        self.active = False
         while self.written:
             self.written.pop().flush()
-        self.active = False
 
 
 TURN: Final = Turn()
@@ -114,11 +115,15 @@ TURN: Final = Turn()
 class Stream(asyncio.BufferedProtocol):
     """What plain and TLS channels have in common: a transport, its back-pressure and its ends."""
 
-    tls = False
-    alpn: str | None = None
-    truncated = False
+    __slots__ = (
+        "_conversation", "_done", "_ending", "_parts", "_paused", "_peer_ended", "_room", "_sock", "_timer",
+        "_told_end", "_transport", "_why", "alpn", "tls", "truncated",
+    )  # fmt: skip
 
     def __init__(self, sock: socket.socket, conversation: Conversation) -> None:
+        self.tls = False
+        self.alpn: str | None = None
+        self.truncated = False
         self._sock = sock
         self._conversation = conversation
         self._transport: asyncio.Transport | None = None
@@ -127,6 +132,7 @@ class Stream(asyncio.BufferedProtocol):
         self._done = False  # nothing is told to the conversation any more but lost()
         self._paused = False
         self._peer_ended = False
+        self._told_end = False
         self._parts: list[bytes | memoryview] = []
         self._why: Exception | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -188,6 +194,8 @@ class Stream(asyncio.BufferedProtocol):
             self._paused = False
             if self._transport is not None and not self._transport.is_closing():
                 self._transport.resume_reading()
+                if self._peer_ended:
+                    asyncio.get_running_loop().call_soon(self._tell_end)
 
     def end(self) -> None:
         transport = self._transport
@@ -195,15 +203,14 @@ class Stream(asyncio.BufferedProtocol):
             return
         self.flush()
         self._ending = True
-        self._farewell(transport)
+        self._farewell()
         if transport.is_closing():  # what was written could not be sent
             return
         transport.write_eof()
+        self._set_timer(LINGER_S, partial(self._linger, transport.get_write_buffer_size()))
         if self._peer_ended:
             transport.close()
-            return
-        self._set_timer(LINGER_S, transport.abort)
-        if self._paused:
+        elif self._paused:
             transport.resume_reading()
 
     def abort(self) -> None:
@@ -212,11 +219,31 @@ class Stream(asyncio.BufferedProtocol):
     def _fail(self, error: Exception) -> None:
         """Ends by a reset, and remembers why."""
         self._done = True
-        transport = self._transport
-        if transport is not None and not transport.is_closing():
-            self._why = error
+        if self._transport is not None:
+            self._why = self._why or error
             reset.arm(self._sock)
-            transport.abort()
+            self._transport.abort()
+
+    def _leave(self, error: Exception) -> None:
+        """Ends by a FIN, so that what was said last, an alert, is read; and remembers why."""
+        self._done = True
+        if self._transport is not None:
+            self._why = self._why or error
+            self._set_timer(LINGER_S, self._transport.abort)
+            self._transport.close()
+
+    def _linger(self, before: int) -> None:
+        """A peer that takes its time gets it, as long as it takes something; `before`: bytes that waited last time."""
+        transport = self._transport
+        if transport is None:
+            return
+        waiting = transport.get_write_buffer_size()
+        if not waiting:
+            transport.close()
+        elif waiting < before:
+            self._set_timer(LINGER_S, partial(self._linger, waiting))
+        else:
+            self._fail(TimeoutError("the peer does not take what is sent"))
 
     def _set_timer(self, after_s: float, then: Callable[[], None]) -> None:
         if self._timer is not None:
@@ -247,13 +274,17 @@ class Stream(asyncio.BufferedProtocol):
         """Sends what was written."""
         raise NotImplementedError
 
-    def _farewell(self, transport: asyncio.Transport) -> None:
+    def _farewell(self) -> None:
         """What is sent before the FIN."""
 
     def _on_eof(self) -> None:
-        if self._peer_ended:
-            return
         self._peer_ended = True
+        self._tell_end()
+
+    def _tell_end(self) -> None:
+        if self._told_end or (self._paused and not self._ending):
+            return
+        self._told_end = True
         self._tell(self._conversation.ended)
         if self._ending and self._transport is not None:
             self._transport.close()
@@ -261,6 +292,8 @@ class Stream(asyncio.BufferedProtocol):
 
 class PlainChannel(Stream):
     """TCP as it is."""
+
+    __slots__ = ()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
