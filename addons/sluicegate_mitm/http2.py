@@ -42,6 +42,7 @@ CONNECTION_WINDOW = 4 << 20
 MAX_STREAMS = 100
 MAX_RESETS = 200
 """Streams that a client may take back beyond those it let finish (CVE-2023-44487)."""
+_NUMBERS = 1000  # pairs of stream numbers kept, before those of finished streams are forgotten
 _FRAME = 1 << 14
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _REQUEST_PSEUDO = {b":method", b":scheme", b":authority", b":path"}
@@ -106,6 +107,11 @@ class _Bounded(Http2Connection):
         if data := self.h2_conn.data_to_send():
             yield SendData(self.conn, data)
 
+    def _tidy(self) -> None:
+        """Mitmproxy keeps streams that were reset from our side; a connection of a day's length would keep them all."""
+        if len(self.streams) > 2 * MAX_STREAMS:
+            self.streams = {each: state for each, state in self.streams.items() if not self.is_closed(each)}
+
     def _data(self, event: h2.events.DataReceived) -> CommandGenerator[bool]:
         size = event.flow_controlled_length or 0
         assert event.stream_id is not None
@@ -131,7 +137,7 @@ class _Bounded(Http2Connection):
                 yield from self._peer_leaves(event)
             case _ if (yield from super().handle_h2_event(event)):
                 return True
-        if self.leaving and not self.streams:
+        if self.leaving and all(self.is_closed(stream_id) for stream_id in self.streams):
             yield from self.close_connection("the peer left")
             return True
         return False
@@ -229,6 +235,7 @@ class Http2ServerBounded(_Bounded, Http2Server):
             if not self.is_closed(event.stream_id):
                 self.h2_conn.reset_stream(event.stream_id, h2.errors.ErrorCodes.REFUSED_STREAM)
             return False
+        self._tidy()
         self.streams[event.stream_id] = StreamState.HEADERS_RECEIVED
         yield ReceiveHttp(
             RequestStarts(event.stream_id, _request_head(event.headers), end_stream=bool(event.stream_ended))
@@ -285,6 +292,14 @@ class Http2ClientBounded(_Bounded, Http2Client):
                 self.stream_queue[event.stream_id].append(event)
             return
         yield from super()._handle_event(event)
+        self._tidy()
+
+    def _tidy(self) -> None:
+        super()._tidy()
+        if len(self.their_stream_id) > _NUMBERS:
+            kept = self.streams.keys() | self.unacknowledged.keys()
+            self.their_stream_id = {ours: theirs for ours, theirs in self.their_stream_id.items() if ours in kept}
+            self.our_stream_id = {theirs: ours for ours, theirs in self.their_stream_id.items()}
 
     def _handle_event2(self, event: Event) -> CommandGenerator[None]:
         match event:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -79,10 +81,8 @@ def test_what_is_no_request(lines: list[bytes]):
 @given(st.lists(st.binary(max_size=40).filter(lambda line: b"\n" not in line), min_size=1, max_size=4))
 def test_no_bytes_raise_anything_else(lines: list[bytes]):
     for read in (request, response):
-        try:
+        with contextlib.suppress(BadHead):
             read(lines)
-        except BadHead as bad:
-            assert bad.detail
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,8 @@ import h2.events
 import hyperframe.frame
 import pytest
 
+from sluicegate_mitm import http2
+
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 
 
@@ -245,7 +247,7 @@ async def test_a_stalled_origin_stalls_the_client(bed: Any):
         stream = web.request(method="POST", end=False)
         sent = 0
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(1.5):
+            async with asyncio.timeout(0.8):
                 for _ in range(100):
                     await web.send(stream, b"a" * 100_000)
                     sent += 100_000
@@ -272,7 +274,7 @@ async def test_a_stalled_client_stalls_the_origin(bed: Any):
     ):
         web.request()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(1.5):
+            async with asyncio.timeout(0.8):
                 while await web.read(acknowledge=False):
                     pass
     assert sent < 20_000_000  # what the kernel's buffers take, and a little of ours
@@ -314,6 +316,30 @@ async def test_an_origin_that_leaves_finishes_what_it_took(bed: Any):
         for _ in range(3):
             assert (await web.answer(web.request()))[::2] == ("200", b"still")
     assert origin.connections == 3
+
+
+async def test_a_long_lived_connection_keeps_nothing(bed: Any, monkeypatch: pytest.MonkeyPatch):
+    made: list[http2.Http2ClientBounded] = []
+    begun = http2.Http2ClientBounded.__init__
+
+    def noted(self: Any, *args: Any) -> None:
+        made.append(self)
+        begun(self, *args)
+
+    monkeypatch.setattr(http2, "_NUMBERS", 20)
+    monkeypatch.setattr(http2.Http2ClientBounded, "__init__", noted)
+    server = Server(hello2)
+    async with (
+        bed.origin(server, tls=True, alpn=("h2",)) as origin,
+        bed.door(origin.port) as port,
+        client(bed, port, origin.port) as web,
+    ):
+        for _ in range(100):
+            assert (await web.answer(web.request()))[0] == "200"
+    (upstream,) = made
+    assert len(upstream.their_stream_id) <= 21
+    assert len(upstream.our_stream_id) <= 21
+    assert len(upstream.streams) <= 1
 
 
 async def test_a_stream_that_the_client_resets_ends_upstream(bed: Any):
