@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -56,7 +57,7 @@ class Dialler:
             try:
                 return await _connect(address, ask.port, self._timeout_s / min(len(permitted), _ATTEMPTS))
             except (OSError, TimeoutError) as error:
-                failure = getattr(error, "strerror", None) or "no answer"
+                failure = os.strerror(error.errno) if error.errno else "no answer"  # asyncio's own words hold addresses
         detail = f"{_shown(ask)} cannot be reached: {failure.lower()}"
         raise DialRefused(Deny(Reason.CONNECT_FAILED, built_in("dial"), detail))
 
