@@ -82,5 +82,5 @@ def test_two_lists_with_one_name_are_refused(refusal: Refusal):
 
 
 def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path):
-    with pytest.raises(ConfigErrors, match="nowhere: cannot be read: No such file"):
+    with pytest.raises(ConfigErrors, match="nowhere: does not exist: create it"):
         load([tmp_path / "nowhere"], [])

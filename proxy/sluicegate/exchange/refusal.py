@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from sluicegate.exchange.answers import ANSWERS
 from sluicegate.exchange.page import html
+from sluicegate.facts import Finding
 from sluicegate.verdict import Deny
 
 type Refusal = tuple[int, list[tuple[str, str]], bytes]
@@ -42,6 +43,11 @@ def wants_html(accept: str) -> bool:
     """RFC 9110, 12.5.1: HTML only for who prefers it, as browsers do; JSON for all others."""
     weights = _weights(accept)
     return _weight(weights, "text/html") > _weight(weights, "application/json")
+
+
+def _once(findings: tuple[Finding, ...]) -> dict[str, str]:
+    """Each rule with the first place it was found in: a form body, say, is read in two ways, and holds it in both."""
+    return {found.rule: found.location for found in reversed(findings)}
 
 
 def _weight(weights: dict[str, float], kind: str) -> float:
@@ -76,7 +82,7 @@ def _facts(deny: Deny, incident: str, host: str) -> dict[str, object]:
         "policy": deny.source.policy,
         "owner": (hit.owner if hit else "") or deny.source.owner,
         "list": {"name": hit.list, "entry": hit.entry, "category": hit.category} if hit else None,
-        "findings": [{"rule": found.rule, "location": found.location} for found in deny.findings],
+        "findings": [{"rule": rule, "location": location} for rule, location in _once(deny.findings).items()],
     }
     return {key: value for key, value in facts.items() if value}
 

@@ -32,6 +32,9 @@ def _walk(folder: Path, visited: set[str]) -> Iterator[Path]:
     visited.add(real)
     try:
         children = sorted(folder.iterdir())
+    except FileNotFoundError:
+        fix = "does not exist: create it, or name another folder in `blocklists`"
+        raise ConfigError(str(folder), "", fix) from None
     except OSError as error:
         raise ConfigError(str(folder), "", f"cannot be read: {error.strerror}") from None
     for child in children:

@@ -67,7 +67,8 @@ class Rule:
 
     @property
     def has_paths(self) -> bool:
-        return any(entry.paths is not None for entry in self.http)
+        """Whether paths make a difference: ``/**`` alone is every path, however it is read."""
+        return any(entry.paths is not None and "/" not in entry.paths.below for entry in self.http)
 
     @property
     def label(self) -> str:
