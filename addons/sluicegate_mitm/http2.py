@@ -99,6 +99,11 @@ class _Bounded(Http2Connection):
         """The number of a stream as the rest of this lane knows it."""
         return stream_id
 
+    def _given_up(self, event: Event) -> None:
+        """Mitmproxy keeps streams that were reset from our side; a connection of a day's length would keep them all."""
+        if isinstance(event, RequestProtocolError | ResponseProtocolError):
+            self.streams.pop(event.stream_id, None)
+
     def _settle(self) -> CommandGenerator[None]:
         for stream_id, size in tuple(self.unacknowledged.items()):
             if not self._pressure.congested(self.conn, self._outer(stream_id)):
@@ -106,11 +111,6 @@ class _Bounded(Http2Connection):
                 self.h2_conn.acknowledge_received_data(size, stream_id)
         if data := self.h2_conn.data_to_send():
             yield SendData(self.conn, data)
-
-    def _tidy(self) -> None:
-        """Mitmproxy keeps streams that were reset from our side; a connection of a day's length would keep them all."""
-        if len(self.streams) > 2 * MAX_STREAMS:
-            self.streams = {each: state for each, state in self.streams.items() if not self.is_closed(each)}
 
     def _data(self, event: h2.events.DataReceived) -> CommandGenerator[bool]:
         size = event.flow_controlled_length or 0
@@ -137,7 +137,7 @@ class _Bounded(Http2Connection):
                 yield from self._peer_leaves(event)
             case _ if (yield from super().handle_h2_event(event)):
                 return True
-        if self.leaving and all(self.is_closed(stream_id) for stream_id in self.streams):
+        if self.leaving and not self.streams:
             yield from self.close_connection("the peer left")
             return True
         return False
@@ -182,6 +182,7 @@ class Http2ServerBounded(_Bounded, Http2Server):
                 yield from super()._handle_event(event)
             case _:
                 yield from super()._handle_event(event)
+                self._given_up(event)
 
     def _open(self, event: DataReceived) -> CommandGenerator[None]:
         self._opening += event.data[: len(_PREFACE) - len(self._opening)]
@@ -235,7 +236,6 @@ class Http2ServerBounded(_Bounded, Http2Server):
             if not self.is_closed(event.stream_id):
                 self.h2_conn.reset_stream(event.stream_id, h2.errors.ErrorCodes.REFUSED_STREAM)
             return False
-        self._tidy()
         self.streams[event.stream_id] = StreamState.HEADERS_RECEIVED
         yield ReceiveHttp(
             RequestStarts(event.stream_id, _request_head(event.headers), end_stream=bool(event.stream_ended))
@@ -295,7 +295,7 @@ class Http2ClientBounded(_Bounded, Http2Client):
         self._tidy()
 
     def _tidy(self) -> None:
-        super()._tidy()
+        """Mitmproxy keeps the numbers of all streams there ever were."""
         if len(self.their_stream_id) > _NUMBERS:
             kept = self.streams.keys() | self.unacknowledged.keys()
             self.their_stream_id = {ours: theirs for ours, theirs in self.their_stream_id.items() if ours in kept}
@@ -309,6 +309,7 @@ class Http2ClientBounded(_Bounded, Http2Client):
                 yield from self._forward(event)
             case _:
                 yield from super()._handle_event2(event)
+                self._given_up(event)
 
     def _forward(self, forward: Forward) -> CommandGenerator[None]:
         self.streams[forward.stream_id] = StreamState.EXPECTING_HEADERS
