@@ -40,13 +40,20 @@ def openssl_server_context(leaf: Leaf, alpn: AlpnSelect | Sequence[bytes] = (b"h
 
 @lru_cache(CAPACITY)
 def _stdlib(leaf: Leaf, alpn: tuple[str, ...]) -> ssl.SSLContext:
+    context = bare(alpn)
+    leaf.equip_stdlib(context)
+    return context
+
+
+def bare(alpn: Sequence[str]) -> ssl.SSLContext:
+    """A server context without a certificate. (The ssl module sets SSL_MODE_RELEASE_BUFFERS on each of its own.)"""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
     context.set_ciphers(CIPHERS)
+    context.num_tickets = 1  # each costs 10 us and 250 bytes; clients may use one several times
     if alpn:
         context.set_alpn_protocols(alpn)
-    leaf.equip_stdlib(context)
     return context
 
 

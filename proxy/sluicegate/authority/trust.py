@@ -26,8 +26,12 @@ from sluicegate.names import HostName
 PLACE: Final = "upstream.trust"
 OLDEST_CERTIFI: Final = (2026, 10, 18)
 """Older ones hold roots that browsers have thrown out since."""
-CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:ECDHE+AES"
-"""For TLS 1.2: forward secret; CBC last, for servers that are old but not broken."""
+CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:ECDHE+AES:@SECLEVEL=2"
+"""For TLS 1.2: forward secret; CBC last, for servers that are old but not broken.
+
+Security level 2, whatever the distribution's default is: no RSA or DH below 2048 bits, no curve below 224, no SHA-1 in
+a chain (the signature of a root itself is not looked at).
+"""
 _BLOCK: Final = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 _SYSTEM: Final = (
     "/etc/ssl/certs/ca-certificates.crt",  # Debian, Alpine, distroless
@@ -59,7 +63,7 @@ class Trust:
         return self._openssl
 
     def ssl_context(self) -> ssl.SSLContext:
-        """The one ssl.SSLContext; it checks the name given as server_hostname."""
+        """The one ssl.SSLContext, for HTTP/1.1; it checks the name given as server_hostname."""
         return self._stdlib
 
     @cached_property
@@ -85,7 +89,9 @@ class Trust:
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
         context.set_ciphers(CIPHERS)
-        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | ssl.VERIFY_X509_TRUSTED_FIRST
+        context.set_alpn_protocols(["http/1.1"])
+        # Set, not added to: what a version of Python adds by itself must not decide which origins can be reached.
+        context.verify_flags = ssl.VERIFY_X509_PARTIAL_CHAIN | ssl.VERIFY_X509_TRUSTED_FIRST
         context.load_verify_locations(cadata=profile.pem(self.roots).decode())
         return context
 

@@ -255,7 +255,10 @@ async def dial_tls(
     """
     # As bytes: for a str the ssl module would use its codec for IDNA of 2003, which is slow and refuses what is in use.
     name = server_hostname.encode("ascii") if server_hostname is not None else None
-    tls = context.wrap_bio(_MEMORY.incoming, _MEMORY.outgoing, server_hostname=name, session=session)
+    try:
+        tls = context.wrap_bio(_MEMORY.incoming, _MEMORY.outgoing, server_hostname=name, session=session)
+    except ValueError:  # the session is of a context from before a reload; or it is the name, and then it fails again
+        tls = context.wrap_bio(_MEMORY.incoming, _MEMORY.outgoing, server_hostname=name)
     channel = TlsChannel(sock, conversation, tls, _MEMORY, handshake_s)
     await asyncio.get_running_loop().create_connection(lambda: channel, sock=sock)
     return channel
