@@ -9,6 +9,7 @@ from dataclasses import replace
 from sluicegate.dlp.body import Body
 from sluicegate.dlp.engine import Engine
 from sluicegate.dlp.form import percent_decoded
+from sluicegate.dlp.scan import Scan
 from sluicegate.exchange.grpc import BadFlag, Message, Messages, TooLarge
 from sluicegate.exchange.heads import Headers, RequestHead
 from sluicegate.exchange.hold import Hold
@@ -43,15 +44,15 @@ class Content:
         "_grpc_coding",
         "_hold",
         "_limits",
+        "_opened",
         "_out",
-        "_scan",
         "_seen",
         "findings",
     )
 
     def __init__(self, engine: Engine, limits: Limits, buffer: int) -> None:
         self._engine = engine
-        self._scan = engine.open()
+        self._opened: Scan | None = None  # of many a request nothing is left to scan
         self._limits = limits
         self._buffer = buffer
         self._hold = Hold(buffer)
@@ -71,6 +72,14 @@ class Content:
         """As `head`, for one that is refused already: what is found is for its record, and stops nothing."""
         self.findings.extend(self._found_in(head))
 
+    def known(self, head: RequestHead, *, end: bool) -> None:
+        """In place of `head`, `begin` and, without a body, `finish`: the same bytes went through them and were clean."""
+        self._seen = True
+        if end:
+            self._ended = True
+        else:
+            self.begin(head)
+
     def begin(self, head: RequestHead) -> None:
         """Chooses how the body is read: as gRPC messages, or as one stream of bytes."""
         kind = b"".join(head.values(b"content-type")[:1]).decode("latin-1")
@@ -80,6 +89,12 @@ class Content:
             self._grpc_coding = b"".join(head.values(b"grpc-encoding")[:1]).decode("latin-1")
         else:
             self._body = self._scan.body(coding, kind)
+
+    @property
+    def _scan(self) -> Scan:
+        if self._opened is None:
+            self._opened = self._engine.open()
+        return self._opened
 
     @property
     def ready(self) -> bool:
@@ -142,7 +157,8 @@ class Content:
     def close(self) -> None:
         if self._body is not None:
             self._body.close()
-        self._scan.close()
+        if self._opened is not None:
+            self._opened.close()
 
     def _found_in(self, head: RequestHead) -> tuple[Finding, ...]:
         # All at once first: nearly every head is clean.

@@ -13,10 +13,11 @@ from typing import Concatenate
 
 import structlog
 
-from sluicegate.exchange import hop
+from sluicegate.exchange import hop, overrides
 from sluicegate.exchange.content import Content
 from sluicegate.exchange.gate import Gate
 from sluicegate.exchange.heads import Connection, Headers, RequestHead, ResponseHead, Target, read
+from sluicegate.exchange.memory import Memory, Reading
 from sluicegate.exchange.note import Note
 from sluicegate.exchange.refusal import Refusal, render
 from sluicegate.exchange.stop import Stop, reloaded
@@ -50,9 +51,11 @@ def _total[**P](
 class Exchange:
     """One request on a connection. See the module's docstring for the rules."""
 
-    def __init__(self, connection: Connection, gate: Gate) -> None:
+    def __init__(self, connection: Connection, gate: Gate, memory: Memory | None = None) -> None:
+        """memory: the connection's, where it is to have one."""
         self._connection = connection
         self._gate = gate
+        self._memory = memory if memory is not None else Memory()
         self._snapshot = gate.snapshot  # one policy for the whole of a request
         self._slot = gate.reserve(connection.identity)
         self._content: Content | None = None
@@ -87,6 +90,25 @@ class Exchange:
         if self._head is not None:
             raise Stop(Reason.CRASH, "a second head came for one request")
         self._head = head
+        if self._connection.refused is None and self._slot is not None:
+            started = time.perf_counter()
+            reading = self._memory.reading(head, self._snapshot, end=end)
+            if reading is not None:
+                return self._as_before(reading, started)
+        return self._read(head, end=end)
+
+    def _as_before(self, reading: Reading, started: float) -> Verdict:
+        """The head is one that was permitted on this connection, under this snapshot."""
+        self._target = reading.target
+        self._content = content = Content(self._snapshot.engine, self._gate.limits, self._gate.buffer)
+        content.known(reading.head, end=reading.end)
+        self._note.again(reading)
+        self.upstream_headers = reading.upstream_headers
+        self.upstream_target = reading.head.target
+        self._note.decided(time.perf_counter() - started)
+        return reading.permit
+
+    def _read(self, head: RequestHead, *, end: bool) -> Verdict:
         self._note.request(head)
         if self._connection.refused is not None:
             return self._refuse(self._connection.refused)
@@ -94,16 +116,26 @@ class Exchange:
             raise Stop(Reason.RECORDS_FULL, "verdicts cannot be recorded now, and nothing passes unrecorded")
         started = time.perf_counter()
         self._target = target = read(head, self._connection, self._gate.limits.head)
+        overrides.check_end(head, end=end)
         ask = self._ask(target)
         self._note.asked(ask, target)
-        verdict = self._snapshot.decide(ask)
+        verdict = self._memory.decide(target, ask, self._snapshot)
         self._note.decided(time.perf_counter() - started)
+        for method in overrides.methods(head, target):
+            if isinstance(verdict, Permit) and isinstance(other := self._decided_as(method, target), Deny):
+                verdict = other
         if isinstance(verdict, Deny):
             return self._refuse(verdict)
-        self._scan_head(head, end=end)
-        self.upstream_headers = hop.request_headers(head, target, tls=self._connection.tls)
+        content = self._scan_head(head, end=end)
+        self.upstream_headers = headers = hop.request_headers(head, target, tls=self._connection.tls)
         self.upstream_target = head.target
+        if not content.findings:
+            self._memory.keep(Reading(head, end, target, ask, verdict, self._note.inputs, headers))
         return verdict
+
+    def _decided_as(self, method: str, target: Target) -> Verdict:
+        as_that = replace(target, method=method)
+        return self._memory.decide(as_that, self._ask(as_that), self._snapshot)
 
     @_total
     def data(self, chunk: bytes) -> Verdict:
@@ -270,13 +302,14 @@ class Exchange:
             request=Request(target.method, target.path.path, target.path.ambiguous, target.websocket),
         )
 
-    def _scan_head(self, head: RequestHead, *, end: bool) -> None:
+    def _scan_head(self, head: RequestHead, *, end: bool) -> Content:
         self._content = content = Content(self._snapshot.engine, self._gate.limits, self._gate.buffer)
         content.head(head)
         self._note.scanned_url()
         content.begin(head)
         if end:
             content.finish()
+        return content
 
     def _opened(self) -> Content:
         if self._content is None:

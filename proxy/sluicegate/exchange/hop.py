@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import enum
+
 from sluicegate.exchange.heads import TOKEN, Headers, RequestHead, ResponseHead, Target
 from sluicegate.exchange.stop import Stop
 from sluicegate.verdict import Reason
@@ -21,7 +23,9 @@ _DEFAULT_PORT = {True: 443, False: 80}
 
 def request_headers(head: RequestHead, target: Target, *, tls: bool) -> Headers:
     """The fields to send upstream: Host first, then the client's in their order, without those of this hop."""
-    drops = _REQUEST_DROPS | _named_by_connection(head) | (_WEBSOCKET_DROPS if target.websocket else frozenset())
+    drops = (
+        _REQUEST_DROPS | _named(head.values(b"connection")) | (_WEBSOCKET_DROPS if target.websocket else frozenset())
+    )
     kept = [(key, value) for key, value in head.headers if key.lower() not in drops]
     if target.websocket:
         kept += [(b"Connection", b"Upgrade"), (b"Upgrade", b"websocket")]
@@ -38,25 +42,81 @@ def host_field(target: Target, *, tls: bool) -> bytes:
 
 def response_headers(head: ResponseHead, *, websocket: bool) -> Headers:
     """The fields to hand to the client. Raises Stop for what two clients may frame differently."""
-    _check_framing(head)
-    upgraded = websocket and head.status == 101
-    drops = _RESPONSE_DROPS | _named_by_connection(head)
-    kept = tuple((key, value) for key, value in head.headers if key.lower() not in drops)
-    return (*kept, (b"Connection", b"Upgrade"), (b"Upgrade", b"websocket")) if upgraded else kept
+    kept: list[tuple[bytes, bytes]] = []
+    special: list[tuple[_Kind, bytes]] = []
+    for field in head.headers:
+        kind = _KINDS.get(field[0])
+        if kind is None:
+            kind = _kind(field[0])
+        if kind is not _PLAIN:
+            special.append((kind, field[1]))
+            if kind is _DROPPED or kind is _CONNECTION:
+                continue
+        kept.append(field)
+    values = b" ".join([value for _, value in head.headers])
+    if b"\r" in values or b"\n" in values or b"\0" in values:
+        raise Stop(Reason.UPSTREAM_BROKE, "a field of the origin's head holds a line break")
+    if special:
+        kept = _judged(kept, special)
+    if websocket and head.status == 101:
+        return (*kept, (b"Connection", b"Upgrade"), (b"Upgrade", b"websocket"))
+    return tuple(kept)
 
 
-def _check_framing(head: ResponseHead) -> None:
-    lengths, codings = head.values(b"content-length"), head.values(b"transfer-encoding")
+class _Kind(enum.Enum):
+    """What the name of a response's field is to us."""
+
+    PLAIN = enum.auto()
+    DROPPED = enum.auto()
+    LENGTH = enum.auto()
+    CODING = enum.auto()
+    CONNECTION = enum.auto()
+    BAD = enum.auto()
+
+
+_PLAIN, _DROPPED, _CONNECTION = _Kind.PLAIN, _Kind.DROPPED, _Kind.CONNECTION
+_BY_NAME = {
+    **dict.fromkeys(_RESPONSE_DROPS, _Kind.DROPPED),
+    b"content-length": _Kind.LENGTH,
+    b"transfer-encoding": _Kind.CODING,
+    b"connection": _Kind.CONNECTION,
+}
+_KINDS: dict[bytes, _Kind] = {}
+"""Of the names seen so far, in their spelling: a few dozen serve nearly all origins."""
+_MOST_KINDS = 2048
+
+
+def _kind(name: bytes) -> _Kind:
+    kind = _BY_NAME.get(name.lower(), _Kind.PLAIN) if TOKEN.fullmatch(name) else _Kind.BAD
+    if len(_KINDS) >= _MOST_KINDS:
+        _KINDS.clear()
+    _KINDS[name] = kind
+    return kind
+
+
+def _judged(kept: list[tuple[bytes, bytes]], special: list[tuple[_Kind, bytes]]) -> list[tuple[bytes, bytes]]:
+    """What is left of the fields to keep. Raises Stop."""
+    lengths = [value for kind, value in special if kind is _Kind.LENGTH]
+    codings = [value for kind, value in special if kind is _Kind.CODING]
+    if any(kind is _Kind.BAD for kind, _ in special):
+        raise Stop(Reason.UPSTREAM_BROKE, "a field of the origin's head has no proper name")
     if len(lengths) > 1 or (lengths and not lengths[0].isdigit()):
         raise Stop(Reason.UPSTREAM_BROKE, "the origin's Content-Length is not one plain number")
     if codings and (lengths or len(codings) > 1 or codings[0].lower() != b"chunked"):
         raise Stop(Reason.UPSTREAM_BROKE, "the origin's Transfer-Encoding is not exactly `chunked`, alone")
-    for key, value in head.headers:
-        if b"\r" in value or b"\n" in value or b"\0" in value or not TOKEN.fullmatch(key):
-            raise Stop(Reason.UPSTREAM_BROKE, "a field of the origin's head holds a line break or has no proper name")
+    said = [value for kind, value in special if kind is _CONNECTION]
+    if not said or (len(said) == 1 and said[0].lower() in _NAMELESS):
+        return kept
+    named = _named(said)
+    return [field for field in kept if field[0].lower() not in named]
 
 
-def _named_by_connection(head: RequestHead | ResponseHead) -> frozenset[bytes]:
+_NAMELESS = frozenset({b"close", b"keep-alive"})
+
+
+def _named(values: list[bytes]) -> frozenset[bytes]:
     """Fields that Connection declares to be of this hop; never those that frame or route (a known smuggling trick)."""
-    named = {token.strip().lower() for value in head.values(b"connection") for token in value.split(b",")}
+    if not values:
+        return frozenset()
+    named = {token.strip().lower() for value in values for token in value.split(b",")}
     return frozenset(named - {b"content-length", b"transfer-encoding", b"host", b"authorization", b"cookie", b"close"})

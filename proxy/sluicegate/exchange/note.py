@@ -13,6 +13,7 @@ import structlog
 
 from sluicegate.exchange.gate import Gate
 from sluicegate.exchange.heads import Connection, RequestHead, Target
+from sluicegate.exchange.memory import Reading
 from sluicegate.facts import Address, Ask, Endpoint, Finding, Protocol, Request
 from sluicegate.names import HostName
 from sluicegate.records import record, redact
@@ -31,13 +32,13 @@ class Note:
         self._connection = connection
         self._began = time.time()
         self._clock = time.perf_counter()
-        self._ask = _ask(connection)
+        self._asked: Ask | None = None
         self._kind = record.CONNECTION
         self._protocol: Protocol | None = None
-        self._inputs: record.Inputs | None = None
+        self.inputs: record.Inputs | None = None
         self._decide_us: float | None = None
         self._first_byte_ms: float | None = None
-        self._coverage = {"request": Coverage.NONE, "response": Coverage.NONE}
+        self._request_coverage = self._response_coverage = Coverage.NONE
         self._why = ""
         self._raw_host: bytes | None = None
         self._scanned_url = False
@@ -51,6 +52,10 @@ class Note:
         self.closed = False
 
     @property
+    def _ask(self) -> Ask:
+        return self._asked if self._asked is not None else _ask(self._connection)
+
+    @property
     def host(self) -> str:
         """The name asked for, for the page that a refused person reads; "" where it is not known."""
         return self._ask.name.ascii if self._ask.name is not None else ""
@@ -62,22 +67,30 @@ class Note:
         length = next(iter(head.values(b"content-length")), b"")
         kind = next(iter(head.values(b"content-type")), None)
         query = head.target.partition(b"?")[2]
-        self._inputs = record.Inputs(
+        self.inputs = record.Inputs(
             content_type=None if kind is None else kind.decode("latin-1"),
             content_length=int(length) if length.isdigit() and len(length) < 19 else None,
             query_keys=_query_keys(query) if query else (),
         )
 
+    def again(self, reading: Reading) -> None:
+        """In place of `request`, `asked` and `scanned_url`, for a head that went through them before."""
+        self._kind = record.REQUEST
+        self.inputs = reading.inputs
+        self._asked = reading.ask
+        self._protocol = Protocol.HTTPS if self._connection.tls else Protocol.HTTP
+        self._scanned_url = True
+
     def asked(self, ask: Ask, target: Target | None) -> None:
         """What was put to decide()."""
-        self._ask = ask
+        self._asked = ask
         if target is not None:
             self._protocol = Protocol.HTTPS if self._connection.tls else Protocol.HTTP
 
     def told(self, method: str, path: str, name: HostName | None) -> None:
         """What was asked of a connection that was refused as a whole: the record of it is that of a request."""
         self._kind = record.REQUEST
-        self._ask = replace(self._ask, name=self._ask.name or name, request=Request(method, path))
+        self._asked = replace(self._ask, name=self._ask.name or name, request=Request(method, path))
 
     def decided(self, seconds: float) -> None:
         self._decide_us = round(seconds * 1e6, 1)
@@ -95,10 +108,10 @@ class Note:
         self.dialled = ip_address(upstream.getpeername()[0].partition("%")[0])
 
     def coverage_request(self, coverage: Coverage) -> None:
-        self._coverage["request"] = coverage
+        self._request_coverage = coverage
 
     def coverage_response(self, coverage: Coverage, why: str) -> None:
-        self._coverage["response"], self._why = coverage, why
+        self._response_coverage, self._why = coverage, why
 
     def write(self, verdict: Verdict, gate: Gate, slot: Slot | None) -> None:
         """Makes the record and hands it over. Never raises: what cannot be recorded is counted as lost."""
@@ -120,8 +133,10 @@ class Note:
         metrics.verdict("allow" if isinstance(verdict, Permit) else "deny", verdict.reason, lane)
         if self._decide_us is not None:
             metrics.decided(self._decide_us / 1e6)
-        metrics.bytes("up", lane, self.bytes_up)
-        metrics.bytes("down", lane, self.bytes_down)
+        if self.bytes_up:
+            metrics.bytes("up", lane, self.bytes_up)
+        if self.bytes_down:
+            metrics.bytes("down", lane, self.bytes_down)
 
     def _made(self, verdict: Verdict) -> record.Record:
         """The record, or where something in it cannot be said, what is known of the connection alone."""
@@ -159,7 +174,7 @@ class Note:
             dialled=None if self.dialled is None else Endpoint(self.dialled, self._ask.port),
             detail=self.detail,
             findings=self.findings,
-            coverage=record.Covered(self._coverage["request"], self._coverage["response"], self._why),
+            coverage=record.Covered(self._request_coverage, self._response_coverage, self._why),
             inputs=self._inputs_shown(),
             status=self.status,
             up=self.bytes_up,
@@ -171,7 +186,7 @@ class Note:
         )
 
     def _inputs_shown(self) -> record.Inputs | None:
-        inputs = self._inputs
+        inputs = self.inputs
         if inputs is None or inputs.content_type is None or self._scanned_url:
             return inputs
         return msgspec.structs.replace(inputs, content_type=redact.unscanned(inputs.content_type))
