@@ -14,7 +14,7 @@ import h2.exceptions
 import h2.settings
 import h2.stream
 from hyperframe.frame import Frame, GoAwayFrame
-from mitmproxy.proxy.commands import SendData
+from mitmproxy.proxy.commands import CloseConnection, SendData
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.events import DataReceived, Event, Start
 from mitmproxy.proxy.layer import CommandGenerator
@@ -83,6 +83,13 @@ class Windows(BufferedH2Connection):
         return sum(len(each.data) for each in self.stream_buffers.get(stream_id, ()))
 
 
+class Streams(dict[int, StreamState]):
+    """As mitmproxy's plain dict, but a stream may have ended itself while mitmproxy was about to end it."""
+
+    def pop(self, stream_id: int, default: StreamState | None = None) -> StreamState | None:  # type: ignore[override]  # no KeyError
+        return super().pop(stream_id, default)
+
+
 class _Bounded(Http2Connection):
     """What both sides have in common."""
 
@@ -93,6 +100,7 @@ class _Bounded(Http2Connection):
         self._pressure = pressure
         self.h2_conn = Windows(self.h2_conn, session.gate.limits.head)
         self.unacknowledged: dict[int, int] = {}
+        self.streams = Streams()
         self.leaving = False
 
     def _outer(self, stream_id: int) -> int:
@@ -126,8 +134,13 @@ class _Bounded(Http2Connection):
         return False
 
     def close_connection(self, msg: str) -> CommandGenerator[None]:
+        """As mitmproxy's, but streams may end themselves while they are told."""
+        streams, self.streams = tuple(self.streams), Streams()
         self.unacknowledged.clear()
-        yield from super().close_connection(msg)
+        self._handle_event = self.done  # type: ignore[method-assign]  # as mitmproxy's own layers change state
+        yield CloseConnection(self.conn)
+        for stream_id in streams:
+            yield ReceiveHttp(self.ReceiveProtocolError(stream_id, msg, self.ReceiveProtocolError.code))
 
     def handle_h2_event(self, event: h2.events.Event) -> CommandGenerator[bool]:
         match event:
