@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 from collections.abc import Iterator
 
 import pytest
 
-from net.bed import Bed, Gateway
+from net.attacker import POLICY, SETTINGS, Attacker, inside
+from net.bed import Bed, Gateway, run
+from net.raw_origin import EVIL_V4, GOOD_V4, RawOrigin
 
 _NEEDED = ("ip", "nft", "nginx", "tcpdump", "curl", "openssl")
 
@@ -41,3 +44,32 @@ def redirected(bed: Bed) -> Iterator[Gateway]:
     with bed.gateway() as gateway:
         yield gateway
     bed.flush()
+
+
+@pytest.fixture(scope="session")
+def raw_origin(bed: Bed) -> Iterator[RawOrigin]:
+    """Origins that remember every byte, beside nginx."""
+    for address in (GOOD_V4, EVIL_V4):
+        run(f"ip -n {bed.origin.name} addr add {address}/24 dev origin0")
+    origin = RawOrigin(
+        bed.folder, lambda address, port: inside(bed.origin.name, lambda: socket.create_server((address, port)))
+    )
+    yield origin
+    origin.close()
+
+
+@pytest.fixture(scope="module")
+def attacked(bed: Bed, raw_origin: RawOrigin) -> Iterator[Attacker]:
+    """A gateway behind the shipped REDIRECT rules, and who wants to get past it."""
+    bed.nft("redirect.nft")
+    with bed.gateway(policy=POLICY, extra=SETTINGS) as gateway:
+        yield Attacker(bed, gateway, raw_origin)
+    bed.flush()
+
+
+@pytest.fixture
+def attacker(attacked: Attacker) -> Iterator[Attacker]:
+    """The same, with origins that have seen nothing yet."""
+    attacked.origin.forget()
+    yield attacked
+    attacked.close()

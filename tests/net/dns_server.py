@@ -20,7 +20,26 @@ ZONE: dict[str, dict[str, list[str]]] = {
     "v6.test.": {"AAAA": ["2001:db8:9::10"]},
     "to-listed.test.": {"A": ["203.0.113.66"], "AAAA": ["2001:db8:9::66"]},
     "cname.test.": {"CNAME": ["paste.test."]},
+    "cloaked.test.": {"CNAME": ["paste.test."]},
+    "evil.test.": {"A": ["203.0.113.78"]},
+    "metadata.google.internal.": {"A": ["203.0.113.78"]},
 }
+_RAW = {"A": ["203.0.113.77"]}
+ZONE |= {f"{name}.test.": _RAW for name in (
+    "good", "other", "narrow", "sealed", "veiled", "under_score", "self-signed", "expired", "wrong-host", "strange-ca",
+    "mtls", "old",
+)}  # fmt: skip
+REBINDS = ".rebind.test."
+_rebound: set[str] = set()
+
+
+def rebinding(name: str, kind: str) -> dict[str, list[str]]:
+    """The first time the public address, from then on a private one."""
+    if kind != "A":
+        return {}
+    first = name not in _rebound
+    _rebound.add(name)
+    return _RAW if first else {"A": ["10.9.9.9"]}
 
 
 def answer(query: dns.message.Message, log: Path) -> dns.message.Message:
@@ -31,6 +50,8 @@ def answer(query: dns.message.Message, log: Path) -> dns.message.Message:
     with log.open("a") as file:
         file.write(f"{kind} {name}\n")
     rows = ZONE.get(name, ORIGIN if name.endswith(".test.") else {})
+    if name.endswith(REBINDS):
+        rows = rebinding(name, kind)
     for alias in rows.get("CNAME", ()):
         response.answer.append(dns.rrset.from_text(question.name, 1, "IN", "CNAME", alias))
         response.answer.append(dns.rrset.from_text(alias, 1, "IN", kind, *ORIGIN[kind]))
