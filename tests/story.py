@@ -82,8 +82,7 @@ class Told:
     def records(self) -> list[dict[str, Any]]:
         """All that were written so far."""
         assert self.gate.journal.flush()
-        file = self.settings.records.file
-        return [json.loads(line) for line in file.read_text().splitlines()]
+        return read(self)
 
     def record(self) -> dict[str, Any]:
         (only,) = self.records()
@@ -104,6 +103,11 @@ class Told:
     def read(self, policy: str) -> Snapshot:
         (self.folder / "policies" / "policy.yaml").write_text(policy)
         return snapshot.load(self.settings, self.guard, engine())
+
+
+def read(told: Told) -> list[dict[str, Any]]:
+    """The records in the file; after the journal was closed this is all there is."""
+    return [json.loads(line) for line in told.settings.records.file.read_text().splitlines()]
 
 
 @contextlib.contextmanager
