@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import resource
 import subprocess
 import sys
@@ -138,6 +139,17 @@ class TestHostileTexts:
     )
     def test_what_people_write_is_read(self, text: str):
         one(text)
+
+
+@pytest.mark.parametrize("on", [True, False], ids=["on", "off"])
+def test_the_collector_is_left_as_it_was(on: bool):
+    (gc.enable if on else gc.disable)()
+    try:
+        read("a: b", "f")
+        refused("[")
+        assert gc.isenabled() is on
+    finally:
+        gc.enable()
 
 
 class TestReaders:
