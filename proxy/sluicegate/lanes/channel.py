@@ -117,7 +117,7 @@ class Stream(asyncio.BufferedProtocol):
 
     __slots__ = (
         "_conversation", "_done", "_ending", "_parts", "_paused", "_peer_ended", "_room", "_sock", "_timer",
-        "_told_end", "_transport", "_why", "alpn", "tls", "truncated",
+        "_told_end", "_transport", "_waiting", "_why", "alpn", "tls", "truncated",
     )  # fmt: skip
 
     def __init__(self, sock: socket.socket, conversation: Conversation) -> None:
@@ -134,13 +134,14 @@ class Stream(asyncio.BufferedProtocol):
         self._peer_ended = False
         self._told_end = False
         self._parts: list[bytes | memoryview] = []
+        self._waiting = 0  # bytes in them
         self._why: Exception | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     @property
     def buffered(self) -> int:
         unsent = self._transport.get_write_buffer_size() if self._transport is not None else 0
-        return unsent + sum(map(len, self._parts))
+        return unsent + self._waiting
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
         return self._room
@@ -170,18 +171,24 @@ class Stream(asyncio.BufferedProtocol):
         return True  # stay open: whoever ended has not necessarily heard all
 
     def write(self, data: bytes | memoryview) -> None:
-        self.writelines([data])
-
-    def writelines(self, parts: Sequence[bytes | memoryview]) -> None:
         if self._ending or self._done:
             return
-        if not TURN.active:
-            self._parts += parts
+        parts = self._parts
+        parts.append(data)
+        self._waiting += len(data)
+        if not TURN.active or self._waiting >= HIGH:  # who writes until it is told to hold must be told in time
             self.flush()
-            return
-        if not self._parts:
+        elif len(parts) == 1:
             TURN.written.append(self)
-        self._parts += parts
+
+    def writelines(self, parts: Sequence[bytes | memoryview]) -> None:
+        outermost, TURN.active = not TURN.active, True
+        try:
+            for part in parts:
+                self.write(part)
+        finally:
+            if outermost:
+                TURN.close()
 
     def pause(self) -> None:
         if not self._paused and not self._ending:
@@ -302,12 +309,12 @@ class PlainChannel(Stream):
     def buffer_updated(self, nbytes: int) -> None:
         self._tell(self._conversation.heard, self._room[:nbytes])
 
-    def writelines(self, parts: Sequence[bytes | memoryview]) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         # A transport keeps what it is given until the socket takes it; a view's bytes are others by then.
-        super().writelines([bytes(part) for part in parts])
+        super().write(bytes(data))
 
     def flush(self) -> None:
-        parts, self._parts = self._parts, []
+        parts, self._parts, self._waiting = self._parts, [], 0
         transport = self._transport
         if parts and transport is not None and not transport.is_closing():
             if len(parts) == 1:
