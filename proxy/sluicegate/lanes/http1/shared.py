@@ -1,0 +1,32 @@
+"""What all connections of the http1 lane share; one per worker."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from sluicegate.authority.leaves import Leaves
+from sluicegate.authority.server_side import ServerSide
+from sluicegate.authority.trust import Trust
+from sluicegate.exchange import Connection, Exchange, Gate
+from sluicegate.exchange.memory import Memory
+from sluicegate.lanes.http1.clock import Clock
+from sluicegate.lanes.http1.pool import Pool
+from sluicegate.lanes.http1.upstream import Upstream
+from sluicegate.lanes.tls_sessions import TlsSessions
+
+
+@dataclass(eq=False, slots=True)
+class Shared:
+    """tasks: dials that are under way; the loop itself would forget them."""
+
+    gate: Gate
+    leaves: Leaves
+    server_side: ServerSide
+    trust: Trust
+    clock: Clock
+    pool: Pool[Upstream]
+    sessions: TlsSessions
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    new_exchange: Callable[[Connection, Gate, Memory], Exchange] = Exchange
