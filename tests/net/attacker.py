@@ -19,7 +19,7 @@ from typing import Any
 from net.bed import Bed, Gateway, until
 from net.raw_origin import EVIL_V4, GOOD_V4, RawOrigin, complete
 
-__all__ = ["EVIL_V4", "GOOD_V4", "POLICY", "Answer", "Attacker", "Line", "TlsLine", "inside"]
+__all__ = ["EVIL_V4", "GOOD_V4", "POLICY", "Answer", "Attacker", "Line", "TlsLine", "head", "inside", "refused"]
 
 POLICY = """
 apiVersion: sluicegate.dev/v1alpha1
@@ -84,6 +84,8 @@ class Line:
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         self.end = "open"
+        self.after = 0
+        """How many records there were before it: ports are used again."""
         sock.settimeout(_PATIENCE_S)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         host, port = sock.getsockname()[:2]
@@ -236,7 +238,7 @@ class Attacker:
         self._open.clear()
 
     def tcp(self, port: int = 80, address: str = GOOD_V4) -> Line:
-        return Line(self._connected(address, port))
+        return self._noted(Line(self._connected(address, port)))
 
     def context(self, alpn: Sequence[str] = ("http/1.1",)) -> ssl.SSLContext:
         """Trusts the cluster's CA and asks for no name."""
@@ -245,6 +247,12 @@ class Attacker:
         made.load_verify_locations(str(self.bed.folder / "ca.pem"))
         if alpn:
             made.set_alpn_protocols(list(alpn))
+        return made
+
+    def undecrypted(self) -> ssl.SSLContext:
+        """Trusts the origin's CA as well."""
+        made = self.context()
+        made.load_verify_locations(str(self.bed.folder / "origin-ca.pem"))
         return made
 
     def unshaken(
@@ -257,7 +265,7 @@ class Attacker:
         session: Any = None,
     ) -> TlsLine:
         """Connected, and no byte sent."""
-        return TlsLine(self._connected(address, port), context or self.context(), sni, session)
+        return self._noted(TlsLine(self._connected(address, port), context or self.context(), sni, session))
 
     def tls(self, sni: str | None = "good.test", **more: Any) -> TlsLine:
         """Connected, with the handshake done."""
@@ -277,7 +285,7 @@ class Attacker:
         """The first records of a line, in the order of its requests."""
 
         def found() -> list[dict[str, Any]] | None:
-            rows = [row for row in self.gateway.records() if row.get("source") == line.source]
+            rows = [row for row in self.gateway.records()[line.after :] if row.get("source") == line.source]
             return rows if len(rows) >= count else None
 
         rows: list[dict[str, Any]] = until(found, f"{count} records of {line.source}", 8)
@@ -294,7 +302,25 @@ class Attacker:
         """All names that the bed's DNS server was asked for so far."""
         return [line.split()[1] for line in (self.bed.folder / "dns.log").read_text().splitlines()]
 
+    def _noted[L: Line](self, line: L) -> L:
+        line.after = len(self.gateway.records())
+        return line
+
     def _connected(self, address: str, port: int) -> socket.socket:
         sock = inside(self.bed.pod.name, lambda: socket.create_connection((address, port), _PATIENCE_S))
         self._open.append(sock)
         return sock
+
+
+def head(*lines: bytes) -> bytes:
+    return b"\r\n".join((*lines, b"", b""))
+
+
+def refused(
+    attacker: Attacker, raw: bytes, status: int, reason: str, *, clear: bool = False, sni: str = "good.test"
+) -> Line:
+    """Sends it, and holds that it was answered with this status, recorded with this reason, and seen by no origin."""
+    line, answer = attacker.ask(raw, clear=clear, sni=sni)
+    assert (answer.status, attacker.reason(line)) == (status, reason), answer
+    assert attacker.origin.seen == []
+    return line

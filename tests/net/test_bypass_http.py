@@ -5,15 +5,11 @@ Each test says what the client got, what the origins saw, and which reason the r
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 
 import pytest
-from hyperframe.frame import ContinuationFrame, DataFrame, Frame, HeadersFrame, RstStreamFrame
 
-from net.attacker import GOOD_V4, Attacker, Line
-from net.frames import Frames
+from net.attacker import GOOD_V4, Attacker, head, refused
 
 pytestmark = pytest.mark.net
 
@@ -23,22 +19,8 @@ SECRET = b"AKIA" + b"Z7VR5SNQ2LKX4WTD"
 BOTH = pytest.mark.parametrize("clear", [False, True], ids=["in TLS", "in clear"])
 
 
-def head(*lines: bytes) -> bytes:
-    return b"\r\n".join((*lines, b"", b""))
-
-
 def posted(*fields: bytes, body: bytes = b"") -> bytes:
     return head(b"POST /x HTTP/1.1", b"Host: good.test", *fields) + body
-
-
-def refused(
-    attacker: Attacker, raw: bytes, status: int, reason: str, *, clear: bool = False, sni: str = "good.test"
-) -> Line:
-    """Sends it, and holds that it was answered with this status, recorded with this reason, and seen by no origin."""
-    line, answer = attacker.ask(raw, clear=clear, sni=sni)
-    assert (answer.status, attacker.reason(line)) == (status, reason), answer
-    assert attacker.origin.seen == []
-    return line
 
 
 # -- 7 to 9: which host ----------------------------------------------------------------------------------------------
@@ -253,13 +235,6 @@ def test_a_secret_in_a_trailer(attacker: Attacker) -> None:
     refused(attacker, posted(b"Transfer-Encoding: chunked", b"Trailer: X-Note", body=body), 403, "sensitive-data")
 
 
-def test_a_trailer_does_not_route(attacker: Attacker) -> None:
-    line = attacker.tls()
-    line.send(posted(b"Transfer-Encoding: chunked", body=b"0\r\nHost: evil.test\r\nContent-Length: 9\r\n\r\n"))
-    assert [answer.status for answer in line.answers()] in ([200], [400], [403])
-    assert b"evil" not in attacker.origin.data
-
-
 def test_a_body_that_stops_in_the_middle_reaches_nobody(attacker: Attacker) -> None:
     for framing in (b"Transfer-Encoding: chunked", b"Content-Length: 30"):
         line = attacker.tcp()
@@ -404,64 +379,6 @@ def test_a_method_in_a_field_passes_where_any_method_does(attacker: Attacker) ->
     assert b"X-HTTP-Method-Override: PATCH" in attacker.origin.data
 
 
-# -- 47 to 49: tunnels ---------------------------------------------------------------------------------------------
-
-KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
-WEBSOCKET = (b"Connection: Upgrade", b"Upgrade: websocket", b"Sec-WebSocket-Version: 13", b"Sec-WebSocket-Key: " + KEY)
-
-
-@pytest.mark.parametrize("offer", [b"h2c", b"connect-udp", b"connect-ip", b"TLS/1.2", b"websocket, h2c", b"foo"])
-def test_offers_of_another_protocol_are_not_passed_on(attacker: Attacker, offer: bytes) -> None:
-    fields = (b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: " + offer, b"HTTP2-Settings: AAMAAABkAAQAAP__")
-    line, answer = attacker.ask(head(b"GET /x HTTP/1.1", b"Host: good.test", *fields))
-    assert answer.status == 200
-    assert attacker.origin.data == GET
-    line.send(EVIL)
-    assert line.answers()[0].status == 421
-
-
-@pytest.mark.parametrize("offer", [b"websocket", b"h2c", b"connect-udp"])
-def test_a_switch_of_protocols_that_was_not_agreed_on_is_not_passed_on(attacker: Attacker, offer: bytes) -> None:
-    attacker.origin.answer = lambda _h, _b: (
-        b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: %b\r\n\r\ntunnel" % offer
-    )
-    fields = WEBSOCKET if offer == b"websocket" else (b"Connection: Upgrade", b"Upgrade: " + offer)
-    line, answer = attacker.ask(head(b"GET /x HTTP/1.1", b"Host: good.test", *fields))
-    line.send(b"secret through the tunnel")
-    assert (answer.status, attacker.reason(line)) == (502, "upstream-broke")
-    assert b"tunnel" not in answer.body
-    assert b"through" not in attacker.origin.data
-
-
-def test_a_websocket_needs_the_permit_of_its_path(attacker: Attacker) -> None:
-    refused(attacker, head(b"GET /ws HTTP/1.1", b"Host: narrow.test", *WEBSOCKET), 403, "no-rule", sni="narrow.test")
-
-
-def test_a_websocket_carries_frames_and_nothing_else(attacker: Attacker) -> None:
-    accept = base64.b64encode(hashlib.sha1(KEY + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
-    attacker.origin.answer = lambda _h, _b: (
-        b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-        b"Sec-WebSocket-Accept: %b\r\n\r\n" % accept
-    )
-    line = attacker.tls()
-    line.send(head(b"GET /x HTTP/1.1", b"Host: good.test", *WEBSOCKET))
-    assert line.read(lambda data: b"\r\n\r\n" in data).startswith(b"HTTP/1.1 101 ")
-    before = attacker.origin.data
-    line.send(b"SSH-2.0-OpenSSH_9.6\r\n" + SECRET)
-    line.read()
-    assert line.end != "open"
-    assert attacker.reason(line) in {"bad-request", "sensitive-data"}
-    assert attacker.origin.data.removeprefix(before) == b"" or SECRET not in attacker.origin.data
-
-
-def test_alt_svc_does_not_move_the_client(attacker: Attacker) -> None:
-    attacker.origin.answer = lambda _h, _b: (
-        b'HTTP/1.1 200 OK\r\nAlt-Svc: h3=":443"; ma=86400\r\nContent-Length: 2\r\n\r\nok'
-    )
-    _line, answer = attacker.ask(GET)
-    assert b"alt-svc" not in answer.head.lower()
-
-
 # -- 55: too much -----------------------------------------------------------------------------------------------------
 
 
@@ -480,165 +397,3 @@ def test_huge_heads(attacker: Attacker, fields: tuple[bytes, ...], clear: bool) 
 
 def test_a_target_of_seventy_kilobytes(attacker: Attacker) -> None:
     refused(attacker, head(b"GET /%b HTTP/1.1" % (b"a" * 70_000), b"Host: good.test"), 431, "head-too-large")
-
-
-# -- 2, 46, 49, 50, 55: HTTP/2 ----------------------------------------------------------------------------------------
-
-
-def test_http_2_goes_out_as_the_same_request(attacker: Attacker) -> None:
-    client = Frames(attacker)
-    client.send(client.head(1, client.block()))
-    assert client.wait(1) == 200
-    assert attacker.origin.heads == [b"GET /x HTTP/1.1\r\nHost: good.test"]
-
-
-def test_another_authority_on_a_second_stream_is_misdirected_and_the_first_goes_on(attacker: Attacker) -> None:
-    client = Frames(attacker)
-    client.send(client.head(1, client.block()))
-    assert client.wait(1) == 200
-    client.send(client.head(3, client.block(authority=b"evil.test", path=b"/stolen")))
-    assert client.wait(3) == 421
-    client.send(client.head(5, client.block(path=b"/again")))
-    assert client.wait(5) == 200
-    assert [row["reason"] for row in attacker.records(client.line, 3)] == ["rule", "names-disagree", "rule"]
-    assert b"stolen" not in attacker.origin.data
-
-
-@pytest.mark.parametrize(
-    ("fields", "instead"),
-    [
-        pytest.param([(b"host", b"evil.test")], {}, id="host is another"),
-        pytest.param([(b"host", b"evil.test"), (b"host", b"good.test")], {}, id="two hosts, the last one matching"),
-        pytest.param([(b"host", b"good.test"), (b"host", b"good.test")], {}, id="host twice"),
-        pytest.param([(b"host", b"evil.test")], {"authority": b""}, id="host in place of authority"),
-        pytest.param([], {"authority": b""}, id="no authority"),
-        pytest.param([], {"authority": b"good.test,evil.test"}, id="a list"),
-        pytest.param([], {"authority": b"x@good.test"}, id="user information"),
-        pytest.param([], {"authority": b"good.test:81"}, id="another port"),
-        pytest.param([], {"scheme": b"http"}, id="another scheme"),
-        pytest.param([], {"scheme": b"https://evil.test/?"}, id="a scheme that is more"),
-        pytest.param([(b"x", b"a\r\nhost: evil.test")], {}, id="a line break in a value"),
-        pytest.param([(b"x", b"a\nhost: evil.test")], {}, id="a bare LF in a value"),
-        pytest.param([(b"x", b"a\rb")], {}, id="a bare CR in a value"),
-        pytest.param([(b"x", b"a\0b")], {}, id="a NUL in a value"),
-        pytest.param([(b"x\r\nhost", b"evil.test")], {}, id="a line break in a name"),
-        pytest.param([(b"x: y", b"z")], {}, id="a colon in a name"),
-        pytest.param([(b"X-Upper", b"z")], {}, id="an upper-case name"),
-        pytest.param([(b"", b"z")], {}, id="an empty name"),
-        pytest.param([(b":path", b"/stolen")], {}, id="two paths"),
-        pytest.param([(b":evil", b"x")], {}, id="an unknown pseudo-field"),
-        pytest.param([(b"x", b"y"), (b":authority", b"evil.test")], {}, id="a pseudo-field after the others"),
-        pytest.param([], {"path": b"/x HTTP/1.1\r\nHost: evil.test\r\nX:"}, id="a line break in the path"),
-        pytest.param([], {"path": b"/x HTTP/1.1"}, id="a space in the path"),
-        pytest.param([], {"path": b"https://evil.test/x"}, id="an absolute path"),
-        pytest.param([], {"path": b""}, id="no path"),
-        pytest.param([], {"method": b"GET /stolen HTTP/1.1\r\nHost: evil.test\r\n\r\nGET"}, id="a head in the method"),
-        pytest.param([], {"method": b"CONNECT"}, id="CONNECT with a path"),
-        pytest.param([], {"method": b"CONNECT", "path": b"", "scheme": b""}, id="CONNECT"),
-        pytest.param([(b"transfer-encoding", b"chunked")], {}, id="transfer-encoding"),
-        pytest.param([(b"connection", b"x")], {}, id="connection"),
-        pytest.param([(b"upgrade", b"h2c")], {}, id="upgrade"),
-        pytest.param([(b"te", b"gzip")], {}, id="te"),
-        pytest.param([(b"content-length", b"5")], {}, id="a length, and no body"),
-        pytest.param([(b"content-length", b"0"), (b"content-length", b"5")], {}, id="two lengths"),
-        pytest.param([(b"content-length", b"+0")], {}, id="+0"),
-    ],
-)
-def test_heads_of_http_2_that_are_no_heads(
-    attacker: Attacker, fields: list[tuple[bytes, bytes]], instead: dict[str, bytes]
-) -> None:
-    client = Frames(attacker)
-    client.send(client.head(1, client.block(*fields, **instead)))
-    assert client.wait(1) in {None, 400, 421}, client.bodies
-    assert attacker.records(client.line)[0]["verdict"] == "deny"
-    assert attacker.origin.seen == []
-
-
-def test_extended_connect_is_no_tunnel(attacker: Attacker) -> None:
-    client = Frames(attacker)
-    for stream, protocol in ((1, b"websocket"), (3, b"connect-udp")):
-        client.send(client.head(stream, client.block(method=b"CONNECT", protocol=protocol), end=False))
-        assert client.wait(stream) in {None, 400}
-    assert attacker.origin.seen == []
-
-
-@pytest.mark.parametrize("said", [3, 9], ids=["less than is sent", "more than is sent"])
-def test_a_length_that_lies(attacker: Attacker, said: int) -> None:
-    client = Frames(attacker)
-    block = client.block((b"content-length", b"%d" % said), method=b"POST")
-    client.send(client.head(1, block, end=False), DataFrame(1, b"hello", flags=["END_STREAM"]))
-    assert client.wait(1) in {None, 400}
-    client.line.close()
-    attacker.records(client.line)
-    assert attacker.origin.heads == []
-
-
-def test_a_secret_in_http_2_trailers(attacker: Attacker) -> None:
-    client = Frames(attacker)
-    block = client.block(method=b"POST")
-    client.send(client.head(1, block, end=False), DataFrame(1, b"hello"), client.trailers(1, (b"x-note", SECRET)))
-    assert client.wait(1) == 403
-    assert attacker.reason(client.line) == "sensitive-data"
-    assert SECRET not in attacker.origin.data
-
-
-def test_continuation_without_end(attacker: Attacker) -> None:
-    client = Frames(attacker)
-    client.send(HeadersFrame(1, client.block()))
-    for _ in range(500):
-        client.send(ContinuationFrame(1, b"\x40\x01x\x01y"))
-        if client.line.end != "open":
-            break
-    client.wait_for_the_end()
-    assert client.gone is not None or client.line.end in {"closed", "reset"}
-    assert attacker.origin.seen == []
-    assert attacker.ask(GET)[1].status == 200, "others are served"
-
-
-def test_a_head_that_swells_when_it_is_decoded(attacker: Attacker) -> None:
-    client = Frames(attacker)
-    block = client.block((b"x", b"y" * 4000)) + b"\xbe" * 16_000  # 16,000 times the field just learnt: 64 MB
-    data = block
-    pieces = [data[at : at + 16_000] for at in range(0, len(data), 16_000)]
-    send: list[Frame] = [HeadersFrame(1, pieces[0], flags=["END_STREAM"])]
-    send += [ContinuationFrame(1, piece) for piece in pieces[1:]]
-    send[-1].flags.add("END_HEADERS")
-    client.send(*send)
-    assert client.wait(1) in {None, 431}
-    assert attacker.origin.seen == []
-    assert attacker.ask(GET)[1].status == 200, "others are served"
-
-
-@pytest.mark.parametrize(
-    "opening",
-    [
-        pytest.param(GET, id="HTTP/1"),
-        pytest.param(b"SSH-2.0-x\r\n", id="SSH"),
-        pytest.param(b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n", id="a preface with an error in it"),
-    ],
-)
-def test_who_asks_for_http_2_must_speak_it(attacker: Attacker, opening: bytes) -> None:
-    line = attacker.tls(context=attacker.context(["h2"]))
-    line.send(opening)
-    line.read()
-    assert line.end in {"closed", "reset"}
-    assert attacker.reason(line) == "not-http"
-    assert attacker.origin.seen == []
-
-
-@pytest.mark.parametrize(
-    "said",
-    [
-        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nokk", id="two lengths"),
-        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", id="both"),
-        pytest.param(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n", id="gzip"),
-        pytest.param(b"HTTP/1.1 200 OK\r\nX: a\rSet-Cookie: b\r\nContent-Length: 0\r\n\r\n", id="a bare CR"),
-        pytest.param(b"220 mail.test ESMTP\r\n\r\n", id="SMTP"),
-        pytest.param(b"HTTP/3.0 200 OK\r\n\r\n", id="another version"),
-        pytest.param(b"HTTP/1.1 200 OK\r\nX: " + b"a" * 70_000 + b"\r\n\r\n", id="a head of 70 KB"),
-    ],
-)
-def test_an_answer_that_two_clients_read_differently_is_not_passed_on(attacker: Attacker, said: bytes) -> None:
-    attacker.origin.answer = lambda _head, _body: said
-    line, answer = attacker.ask(GET)
-    assert (answer.status, attacker.reason(line)) == (502, "upstream-broke")

@@ -174,6 +174,24 @@ def test_names_are_asked_for_as_they_are(attacker: Attacker) -> None:
     assert asked <= {"other.test."}, "no search domain is tried"
 
 
+@pytest.mark.parametrize("clear", [False, True], ids=["in TLS", "in clear"])
+def test_whatever_address_the_pod_was_told_a_name_goes_to_its_own(attacker: Attacker, clear: bool) -> None:
+    """A Service's externalIPs, a poisoned cache, a hosts file of the pod's: 3, 4, 20, 80 and 81 of the catalogue."""
+    line, answer = attacker.ask(GET % b"good.test", clear=clear, address=EVIL_V4)
+    assert answer.status == 200
+    assert {seen.address for seen in attacker.origin.seen} == {GOOD_V4}
+    assert attacker.records(line)[0]["dialled"].startswith(f"{GOOD_V4}:")
+
+
+@pytest.mark.parametrize("path", [b"/cert/pem", b"/mitmproxy-0.crl", b"/"])
+def test_there_is_no_onboarding_host(attacker: Attacker, path: bytes) -> None:
+    raw = b"GET %b HTTP/1.1\r\nHost: mitm.it\r\n\r\n" % path
+    line, answer = attacker.ask(raw, clear=True)
+    assert (answer.status, attacker.reason(line)) == (403, "no-rule")
+    _line, answer = attacker.ask(raw.replace(b"mitm.it", b"good.test"))
+    assert answer.body == b"ok", "and no path is answered by the gateway itself"
+
+
 # -- 64, 67, 69 to 71: ways around the gateway --------------------------------------------------------------------
 
 
