@@ -10,6 +10,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import msgspec
+
 from sluicegate.exchange.heads import MAX_FIELDS, Headers
 from sluicegate.verdict import Reason
 
@@ -35,8 +37,7 @@ class Refused(Exception):
         self.check = check
 
 
-@dataclass(frozen=True, slots=True)
-class Framing:
+class Framing(msgspec.Struct, frozen=True, gc=False):
     """How the body is framed. length: bytes announced, None if not; chunked and length exclude each other."""
 
     length: int | None = None
@@ -44,9 +45,6 @@ class Framing:
     expect: bool = False
     close: bool = False
 
-
-_PLAIN = Framing()
-_CLOSE = Framing(close=True)
 
 NOT_HTTP = Check("what was sent is not an HTTP request", "9112 3", 400, Reason.NOT_HTTP)
 BLANKS = Check("empty lines came instead of a request", "9112 2.2")
@@ -84,7 +82,9 @@ _ABSOLUTE = re.compile(rb"([A-Za-z][A-Za-z0-9+.\-]*)://([^/?#]*)(.*)", re.DOTALL
 # Deleting these leaves line ends only: the quickest way to see that there is nothing else.
 _VISIBLE = bytes({9, *range(32, 127), *range(128, 256)})
 _ENDS = [b"\r\n" * count for count in range(MAX_FIELDS + 3)]
-_LENGTHS = frozenset(map(len, (b"content-length", b"transfer-encoding", b"expect", b"connection")))
+_FRAMES = (b"content-length", b"transfer-encoding", b"expect", b"connection")
+_LENGTHS = frozenset(map(len, _FRAMES))
+_LETTERS = frozenset(letter for name in _FRAMES for letter in (name[0], name.upper()[0]))
 
 
 def request(raw: bytes) -> tuple[bytes, bytes, bool, Headers]:
@@ -106,7 +106,7 @@ def response(raw: bytes) -> tuple[int, bool, Headers]:
         raise Refused(STATUS_LINE)
     fields = _FIELD.findall(raw, line.end())
     if not _accounted(raw, len(fields)):
-        raise Refused(_why_not_fields(raw) or TOKENIZER)
+        raise Refused(why_not_fields(raw))
     return int(line[2]), line[1] == b"1", tuple(fields)
 
 
@@ -120,28 +120,31 @@ def _accounted(raw: bytes, fields: int) -> bool:
 
 def framing(fields: Headers, *, modern: bool, request: bool = True) -> Framing:
     """How the body of a message is framed. modern: HTTP/1.1; request: Expect has a meaning. Raises Refused."""
-    found: dict[bytes, list[bytes]] = {}
+    length, codings, waits, close = None, None, False, False
+    # Most fields are told from the four that count by length and first letter, without making a copy of their names.
     for name, value in fields:
-        if len(name) in _LENGTHS:
-            found.setdefault(name.lower(), []).append(value)
-    if not found:
-        return _PLAIN
-    lengths, codings = found.get(b"content-length"), found.get(b"transfer-encoding")
-    expects = found.get(b"expect") if request else None
-    close = b"connection" in found and _closes(found[b"connection"])
-    if lengths is None and codings is None and expects is None:
-        return _CLOSE if close else _PLAIN
+        if len(name) not in _LENGTHS or name[0] not in _LETTERS:
+            continue
+        kind = name.lower()
+        if kind == b"connection":
+            close = close or (value != b"keep-alive" and _closes(value))
+        elif kind == b"content-length":
+            if length is not None or not value.isdigit() or len(value) > 18:
+                raise Refused(LENGTH)
+            length = int(value)
+        elif kind == b"transfer-encoding":
+            codings = [*(codings or ()), value]
+        elif kind == b"expect" and request:
+            if value.lower() != b"100-continue":
+                raise Refused(EXPECT)
+            waits = modern  # RFC 9110, 10.1.1: it means nothing in HTTP/1.0
     if codings is not None:
-        _check_coding(codings, lengths, modern=modern)
-    if lengths is not None and (len(lengths) > 1 or not lengths[0].isdigit() or len(lengths[0]) > 18):
-        raise Refused(LENGTH)
-    if expects is not None and any(value.lower() != b"100-continue" for value in expects):
-        raise Refused(EXPECT)
-    return Framing(int(lengths[0]) if lengths else None, codings is not None, expects is not None and modern, close)
+        _check_coding(codings, length, modern=modern)
+    return Framing(length, codings is not None, waits, close)
 
 
-def _check_coding(codings: list[bytes], lengths: list[bytes] | None, *, modern: bool) -> None:
-    if lengths is not None:
+def _check_coding(codings: list[bytes], length: int | None, *, modern: bool) -> None:
+    if length is not None:
         raise Refused(BOTH)
     if not modern:
         raise Refused(OLD_CODING)
@@ -151,8 +154,8 @@ def _check_coding(codings: list[bytes], lengths: list[bytes] | None, *, modern: 
     raise Refused(CODING if last == b"chunked" and b"chunked" not in others else NOT_CHUNKED)
 
 
-def _closes(values: list[bytes]) -> bool:
-    return any(b"close" in value.lower().replace(b" ", b"").replace(b"\t", b"").split(b",") for value in values)
+def _closes(value: bytes) -> bool:
+    return b"close" in [token.strip(b" \t") for token in value.lower().split(b",")]
 
 
 def parts(method: bytes, target: bytes) -> tuple[bytes, bytes, bytes]:
@@ -179,8 +182,8 @@ def _other_form(method: bytes, target: bytes) -> bool:
 def fields(raw: bytes) -> Headers:
     """Field lines up to the empty one, for trailers. Raises Refused."""
     found = tuple(_FIELD.findall(raw))
-    check = _why_not_fields(b"\r\n" + raw)
-    if check is not None:
+    check = why_not_fields(b"\r\n" + raw)
+    if check is not TOKENIZER:
         raise Refused(check)
     return found
 
@@ -220,8 +223,9 @@ def why_not_request(raw: bytes) -> Check:
     return next((check for refuses, check in REQUEST_TABLE if refuses(raw)), TOKENIZER)
 
 
-def _why_not_fields(raw: bytes) -> Check | None:
-    return next((check for refuses, check in FIELD_TABLE if refuses(raw)), None)
+def why_not_fields(raw: bytes) -> Check:
+    """The same for any first line."""
+    return next((check for refuses, check in FIELD_TABLE if refuses(raw)), TOKENIZER)
 
 
 def _first_line(raw: bytes) -> bytes:

@@ -85,15 +85,14 @@ class RequestReader:
     def next(self) -> Event | None:
         """The next event; None: more bytes are needed, or `proceed`, or there was a Fault."""
         try:
-            match self._state:
-                case _State.HEAD:
-                    return self._head()
-                case _State.LENGTH:
-                    return self._sized()
-                case _State.CHUNKED:
-                    return self._chunked()
-                case _:
-                    return None
+            state = self._state
+            if state is _State.HEAD:
+                return self._head()
+            if state is _State.LENGTH:
+                return self._sized()
+            if state is _State.CHUNKED:
+                return self._chunked()
+            return None
         except Refused as refused:
             return self._fault(refused.check)
 
@@ -123,10 +122,9 @@ class RequestReader:
             self._refuse_early()
             self._scanned = len(held)
             return None
-        try:
-            return self._begin(held.take(end + 4))
-        finally:
-            self._first = False
+        head = self._begin(held.take(end + 4))
+        self._first = False
+        return head
 
     def _skip_blanks(self) -> None:
         while self._held.data.startswith(b"\r\n"):
@@ -151,7 +149,7 @@ class RequestReader:
             raise
         framing = strict.framing(fields, modern=modern)
         if not llhttp.accepts_request(raw):
-            raise Refused(strict.TOKENIZER)
+            raise Refused(strict.why_not_request(raw))
         scheme = authority = b""
         if target[0] != 0x2F:
             scheme, authority, target = strict.parts(method, target)

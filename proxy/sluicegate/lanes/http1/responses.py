@@ -111,19 +111,18 @@ class ResponseReader:
     def next(self) -> Event | None:
         """The next event; None: more bytes are needed, or all was read."""
         try:
-            match self._state:
-                case _State.HEAD:
-                    return self._head()
-                case _State.LENGTH:
-                    return self._sized()
-                case _State.CHUNKED:
-                    return self._chunked()
-                case _State.UNTIL_CLOSE:
-                    return Data(self._held.all()) if self._held.data else None
-                case _State.CLOSED:
-                    return self._last()
-                case _:
-                    return None
+            state = self._state
+            if state is _State.HEAD:
+                return self._head()
+            if state is _State.LENGTH:
+                return self._sized()
+            if state is _State.CHUNKED:
+                return self._chunked()
+            if state is _State.UNTIL_CLOSE:
+                return Data(self._held.all()) if self._held.data else None
+            if state is _State.CLOSED:
+                return self._last()
+            return None
         except Refused as refused:
             return self._fault(_of_origin(refused.check))
 
@@ -142,7 +141,7 @@ class ResponseReader:
         status, modern, fields = strict.response(raw)
         framing = strict.framing(fields, modern=modern, request=False)
         if not llhttp.accepts_response(raw):
-            raise Refused(strict.TOKENIZER)
+            raise Refused(strict.why_not_fields(raw))
         head = ResponseHead(status, fields, "HTTP/1.1" if modern else "HTTP/1.0")
         if status < 200 and status != 101:
             return self._passing(head)
