@@ -140,7 +140,11 @@ class StrictHttpLayer(HttpLayer):
 
     def _pooled(self, wanted: OpenUpstream) -> Server | None:
         for server, way in self._session.ways.items():
-            if wanted.same_way(way) and (server in self.waiting_for_establishment or self._usable(server)):
+            if not wanted.same_way(way):
+                continue
+            if server in self.waiting_for_establishment or (
+                self._usable(server) and self._session.may_use(wanted, server)
+            ):
                 return server
         return None
 

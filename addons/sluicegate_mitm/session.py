@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from ipaddress import ip_address
 from typing import Protocol
 
 from mitmproxy.connection import Connection as Peer
 from mitmproxy.connection import Server
 
 from sluicegate.exchange import Connection, Exchange, Gate
-from sluicegate.verdict import Deny, Reason
+from sluicegate.verdict import Deny, Permit, Reason, Verdict
 from sluicegate_mitm.events import OpenUpstream
 
 
@@ -60,6 +61,16 @@ class Session:
         self.requests += 1
         exchange.on_stop = lambda: self.control.stop(stream_id)
         return exchange
+
+    def may_use(self, way: OpenUpstream, server: Server) -> bool:
+        """Whether the newest policy lets this request go to the address that `server` is connected to."""
+        return isinstance(self.decide(way.permit, server), Permit)
+
+    def decide(self, permit: Permit, server: Server) -> Verdict:
+        """As the dial decides, for a connection that another request has dialled."""
+        assert server.peername is not None
+        address = ip_address(server.peername[0].partition("%")[0])
+        return self.gate.snapshot.decide(replace(permit.ask, resolved=address))
 
     def finish(self, exchange: Exchange, status: int | None = None) -> None:
         """Writes its record."""

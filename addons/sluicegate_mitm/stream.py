@@ -200,6 +200,11 @@ class ExchangeStream(HttpStream):
         if isinstance(self._exchange.verdict, Deny):
             yield from self._refuse(self._exchange.verdict)
             return False
+        # It was dialled for another request, perhaps: what this one may reach is decided anew.
+        verdict = self._session.decide(permit, server)
+        if isinstance(verdict, Deny):
+            yield from self._refuse(self._exchange.refuse(verdict))
+            return False
         self.upstream = self.context.server = server
         assert server.peername is not None
         self._exchange.dialled(ip_address(server.peername[0].partition("%")[0]))

@@ -73,6 +73,30 @@ def test_a_reload_ends_a_splice_that_it_refuses(bed: Bed, gateway: Gateway) -> N
     assert gateway.record(sni="mirror.test", reason="reloaded")["verdict"] == "deny"
 
 
+def test_a_kept_connection_goes_nowhere_that_a_new_policy_denies(bed: Bed, gateway: Gateway) -> None:
+    program = (
+        "import sys,requests\ns=requests.Session()\n"
+        "print(s.get('https://v4.test/page').status_code,flush=True)\nsys.stdin.readline()\n"
+        "r=s.get('https://v4.test/page'); print(r.status_code, r.json()['reason'])\n"
+    )
+    child = bed.pod.start(
+        "env", f"REQUESTS_CA_BUNDLE={bed.folder}/ca.pem", sys.executable, "-c", program,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    assert child.stdin is not None
+    assert child.stdout is not None
+    assert child.stdout.readline() == b"200\n"
+    gateway.write_policy(
+        f"{POLICY}---\napiVersion: sluicegate.dev/v1alpha1\nkind: ClusterEgressPolicy\nmetadata: {{name: closed}}\n"
+        f"spec: {{tier: security, rules: [{{name: origin, action: deny, to: {{addresses: [{ORIGIN_V4}]}}}}]}}\n"
+    )
+    until(lambda: 'sluicegate_reloads_total{result="ok"} 2.0' in gateway.http("/metrics"), "the reload")
+    child.stdin.write(b"\n")
+    child.stdin.close()
+    assert child.stdout.readline() == b"403 rule-deny\n"
+    child.stdout.close()
+
+
 def test_sigterm_lets_a_download_finish_and_takes_no_new_connection(bed: Bed, gateway: Gateway) -> None:
     slow = bed.pod.start(
         "curl", "-sS", "--limit-rate", "60k", "--cacert", f"{bed.folder}/ca.pem", "-o", "/dev/null",
