@@ -12,7 +12,7 @@ OPENING = 256
 """As many first bytes as looks_like_http needs to see."""
 
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
-_REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb"{1,32}) ([^\x00-\x20\x7f]+) (HTTP/\d\.\d)")
+_REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb"{1,32}) ([^\x00-\x20\x7f]+) (HTTP/1\.\d)")
 _METHOD = re.compile(_TOKEN + rb"{1,32}")
 _ABSOLUTE = re.compile(rb"([A-Za-z][A-Za-z0-9+.\-]*)://([^/?#]*)(.*)", re.DOTALL)
 _STATUS_LINE = re.compile(rb"(HTTP/1\.[01]) ([1-9]\d\d)(?: [^\x00-\x08\x0a-\x1f\x7f]*)?")

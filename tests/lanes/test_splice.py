@@ -231,3 +231,20 @@ def test_a_peer_that_is_gone_before_it_begins(run: Run, carried: Carried):
     with pytest.raises((SpliceBroke, OSError, ValueError)):
         run(splice(near, far, idle_s=5))
     assert upstream.recv(1) == b""
+
+
+def test_an_urgent_byte_ends_it_instead_of_making_the_loop_spin(run: Run, carried: Carried):
+    client, near, far, upstream = carried
+
+    async def conversation() -> None:
+        running = asyncio.ensure_future(splice(near, far, idle_s=5))
+        client.sendall(b"abc")
+        assert await asyncio.to_thread(upstream.recv, 3) == b"abc"
+        client.send(b"!", socket.MSG_OOB)
+        client.sendall(b"def")
+        async with asyncio.timeout(2):
+            await running
+
+    with pytest.raises(SpliceBroke) as caught:
+        run(conversation())
+    assert caught.value.reason is Reason.CLIENT_GONE

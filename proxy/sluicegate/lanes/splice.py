@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import socket
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -14,6 +16,7 @@ from sluicegate.lanes.waiting import readable, writable
 from sluicegate.verdict import Reason
 
 _FLAGS = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK
+_SIOCATMARK = 0x8905  # linux/sockios.h
 _CHUNK = 1 << 20  # asked for at once; the pipe holds less
 _ROUNDS = 16  # pipefuls before other connections have their turn
 
@@ -99,7 +102,13 @@ class _Flow:
             rounds += 1
             if rounds % _ROUNDS == 0:
                 await asyncio.sleep(0)
+        if not rounds and self._at_urgent_mark():
+            raise SpliceBroke(self._source.broke)
         return False
+
+    def _at_urgent_mark(self) -> bool:
+        """Urgent data stops splice(2) for good while the socket stays readable: it is not carried, nor waited for."""
+        return bool(struct.unpack("i", fcntl.ioctl(self._source.sock, _SIOCATMARK, bytes(4)))[0])
 
     def _take(self, inlet: int) -> int | None:
         """Bytes that are in the pipe now; 0 at the end of the source, None where it has nothing now."""
