@@ -22,6 +22,8 @@ RECEIVE: Final = 256 << 10
 """Bytes taken from a socket at once, into a buffer that all channels of a loop share."""
 HIGH: Final = 64 << 10
 """Bytes that wait to be sent before the conversation is told to hold."""
+SMALL: Final = 4 << 10
+"""Below it copying a part costs less than sending it by itself."""
 LINGER_S: Final = 5.0
 """How long after end() the peer may take to end its side."""
 
@@ -148,6 +150,8 @@ class Stream(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        # asyncio does it only where the socket says that it is TCP, and an accepted one may say 0.
+        self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._transport.set_write_buffer_limits(HIGH)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -213,7 +217,11 @@ class Stream(asyncio.BufferedProtocol):
         self._farewell()
         if transport.is_closing():  # what was written could not be sent
             return
-        transport.write_eof()
+        try:
+            transport.write_eof()
+        except OSError:  # the peer reset the connection, which the loop has not seen yet
+            transport.close()
+            return
         self._set_timer(LINGER_S, partial(self._linger, transport.get_write_buffer_size()))
         if self._peer_ended:
             transport.close()
@@ -317,10 +325,26 @@ class PlainChannel(Stream):
         parts, self._parts, self._waiting = self._parts, [], 0
         transport = self._transport
         if parts and transport is not None and not transport.is_closing():
-            if len(parts) == 1:
-                transport.write(parts[0])
-            else:
-                transport.writelines(parts)
+            # Not writelines(): on asyncio of 3.12 and 3.13.0 that never calls pause_writing().
+            for part in parts if len(parts) == 1 else packed(parts):
+                transport.write(part)
+
+
+def packed(parts: Sequence[bytes | memoryview]) -> list[bytes | memoryview]:
+    """The same bytes with small parts joined: each part costs a record, or a system call."""
+    packed: list[bytes | memoryview] = []
+    small: list[bytes | memoryview] = []
+    for part in parts:
+        if len(part) < SMALL:
+            small.append(part)
+            continue
+        if small:
+            packed.append(b"".join(small))
+            small = []
+        packed.append(part)
+    if small:
+        packed.append(b"".join(small))
+    return packed
 
 
 async def accept_plain(sock: socket.socket, conversation: Conversation) -> PlainChannel:
