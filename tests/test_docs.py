@@ -103,7 +103,7 @@ def _setting_keys() -> dict[str, set[str]]:
     return found
 
 
-_GROUPS = {"_listen": "listen", "authority": "authority", "_resolver": "resolver", "upstream": "upstream", "_dlp": "dlp",
+_GROUPS = {"_listen": "listen", "authority": "authority", "_resolver": "resolver", "upstream": "upstream", "dlp": "dlp",
            "_identity": "identity", "_limits": "limits", "records": "records"}  # fmt: skip
 
 

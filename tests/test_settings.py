@@ -156,3 +156,9 @@ class TestFiles:
     def test_of_another_kind(self):
         with pytest.raises(ConfigError, match="kind: `EgressPolicy`: expected Gateway"):
             settings.parse(f"{{apiVersion: {API_VERSION}, kind: EgressPolicy}}", "g.yaml", BASE)
+
+
+def test_a_pack_in_a_file_is_found_beside_the_configuration(tmp_path: Path) -> None:
+    text = f"{{apiVersion: {settings.API_VERSION}, kind: Gateway, dlp: {{packs: [secrets, ../rules/house.yaml]}}}}"
+
+    assert settings.parse(text, "g.yaml", tmp_path / "etc").dlp.packs == ("secrets", str(tmp_path / "rules/house.yaml"))

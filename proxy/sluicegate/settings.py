@@ -163,7 +163,7 @@ def parse(text: str, file: str, base: Path) -> Settings:
         upstream=top.read("upstream", at.upstream, Upstream()),
         policies=top.read("policies", at.paths, (base / "policies",)),
         blocklists=top.read("blocklists", at.paths, (base / "blocklists",)),
-        dlp=top.read("dlp", _dlp, Dlp()),
+        dlp=top.read("dlp", at.dlp, Dlp()),
         identity=top.read("identity", _identity, _LOOPBACK_IS_DEV),
         cluster_ranges=top.read("cluster_ranges", _networks, ()),
         limits=top.read("limits", _limits, Limits()),
@@ -184,10 +184,22 @@ class _Base:
         self._base = base
 
     def path(self, node: Node) -> Path:
-        return self._base / Path(node.text()).expanduser()
+        return Path(os.path.normpath(self._base / Path(node.text()).expanduser()))
 
     def paths(self, node: Node) -> tuple[Path, ...]:
         return tuple(self.path(item) for item in node.items())
+
+    def dlp(self, node: Node) -> Dlp:
+        fields = node.fields("packs", "buffer")
+        default = Dlp()
+        return Dlp(
+            fields.read("packs", lambda item: tuple(map(self._pack, item.items())), default.packs),
+            fields.read("buffer", lambda item: item.size(0), default.buffer),
+        )
+
+    def _pack(self, node: Node) -> str:
+        """A pack's name, or the path of a file of rules, which is told by its suffix."""
+        return str(self.path(node)) if node.text().endswith((".yaml", ".yml")) else node.text()
 
     def authority_default(self) -> Authority:
         return Authority(self._base / Authority().cert, self._base / Authority().key)
@@ -268,7 +280,7 @@ def endpoint(node: Node, default_port: int | None = None) -> Endpoint:
 
 
 def _workers(node: Node) -> int:
-    if node.value != 1:
+    if type(node.value) is not int or node.value != 1:
         raise node.error("more than one worker is not served by this version: write 1, or run more gateways")
     return 1
 
@@ -339,15 +351,6 @@ def network(node: Node) -> Network:
 
 def _networks(node: Node) -> tuple[Network, ...]:
     return tuple(network(item) for item in node.items())
-
-
-def _dlp(node: Node) -> Dlp:
-    fields = node.fields("packs", "buffer")
-    default = Dlp()
-    return Dlp(
-        fields.read("packs", Node.texts, default.packs),
-        fields.read("buffer", lambda item: item.size(0), default.buffer),
-    )
 
 
 def _identity(node: Node) -> tuple[StaticIdentity, ...]:
