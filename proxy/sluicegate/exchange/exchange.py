@@ -174,7 +174,7 @@ class Exchange:
         websocket = self._target is not None and self._target.websocket
         if head.status == 101 and not websocket:
             raise Stop(Reason.UPSTREAM_BROKE, "the origin switched protocols without being asked")
-        self.response_headers = hop.response_headers(head, websocket=websocket)
+        self.response_headers = self._memory.response_headers(head, websocket=websocket)
         if self._gate.draining and head.status >= 200:
             self.response_headers += ((b"Connection", b"close"),)
         self._note.status = head.status

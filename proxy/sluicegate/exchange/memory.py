@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sluicegate.exchange.heads import Headers, RequestHead, Target
+from sluicegate.exchange import hop
+from sluicegate.exchange.heads import Headers, RequestHead, ResponseHead, Target
 from sluicegate.facts import Ask
 from sluicegate.records.record import Inputs
 from sluicegate.snapshot import Snapshot
@@ -36,12 +37,23 @@ class Reading:
 class Memory:
     """One per connection. A new snapshot empties it."""
 
-    __slots__ = ("_readings", "_snapshot", "_verdicts")
+    __slots__ = ("_answer", "_answer_headers", "_readings", "_snapshot", "_verdicts")
 
     def __init__(self) -> None:
         self._snapshot: Snapshot | None = None
         self._readings: list[Reading] = []
         self._verdicts: dict[tuple[object, ...], Verdict] = {}
+        self._answer: ResponseHead | None = None
+        self._answer_headers: Headers = ()
+
+    def response_headers(self, head: ResponseHead, *, websocket: bool) -> Headers:
+        """As hop.response_headers. The readers of heads give the same object for the same bytes."""
+        if websocket:
+            return hop.response_headers(head, websocket=True)
+        if head is not self._answer:
+            self._answer_headers = hop.response_headers(head, websocket=False)
+            self._answer = head
+        return self._answer_headers
 
     def reading(self, head: RequestHead, snapshot: Snapshot, *, end: bool) -> Reading | None:
         """What was made of this very head before."""

@@ -49,7 +49,7 @@ class Chunks:
         self.trailers: Headers = ()
 
     def read(self, held: Held) -> bytes:
-        """Takes all that can be read, and gives the data in it. Raises Refused, also where good data came before."""
+        """Takes all that can be read, and gives the data in it. Raises Refused, after the good data before it was given."""
         data, pieces, at = held.data, [], 0
         while not self.done:
             if self._left:
@@ -61,7 +61,12 @@ class Chunks:
                 self._left -= len(piece)
                 self._line_end = not self._left
                 continue
-            after = self._trailers(data, at) if self._trailing else self._size(data, at)
+            try:
+                after = self._trailers(data, at) if self._trailing else self._size(data, at)
+            except Refused:
+                if not pieces:
+                    raise
+                break  # it is found again with the next call
             if after == at:
                 break
             at = after

@@ -19,6 +19,7 @@ from sluicegate.lanes.http1.pool import Place
 from sluicegate.lanes.http1.requests import Head, RequestReader
 from sluicegate.lanes.http1.shared import Shared
 from sluicegate.lanes.http1.upstream import Upstream
+from sluicegate.lanes.http1.written import Written
 from sluicegate.lanes.tls_fault import TlsFault
 from sluicegate.verdict import Reason
 
@@ -37,7 +38,7 @@ class Client:
 
     __slots__ = (
         "_advancing", "_channel", "_closing", "_gone", "_head_of", "_head_since", "_passage", "_place", "_reader", "_relaying",
-        "_requests", "_shared", "_sock", "_unread", "_why", "active", "connection", "finished", "memory", "pinned",
+        "_requests", "_shared", "_sock", "_unread", "_why", "active", "connection", "finished", "memory", "pinned", "written",
     )  # fmt: skip
 
     def __init__(self, shared: Shared, connection: Connection, sock: socket.socket) -> None:
@@ -45,6 +46,7 @@ class Client:
         self._sock = sock
         self.connection = connection
         self.memory = Memory()
+        self.written = Written()
         self.pinned: Upstream | None = None
         self.active = shared.clock.now
         self.finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()

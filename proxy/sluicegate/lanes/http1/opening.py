@@ -29,7 +29,13 @@ async def open_upstream(shared: Shared, place: Place, permit: Permit) -> Upstrea
     sock = await shared.gate.dial(permit)
     try:
         upstream = Upstream(
-            place, _address(sock), snapshot, shared.pool, born=shared.clock.now, limit=shared.gate.limits.head
+            place,
+            _address(sock),
+            snapshot,
+            shared.pool,
+            shared.before(place),
+            born=shared.clock.now,
+            limit=shared.gate.limits.head,
         )
         upstream.proven = permit.ask
     except BaseException:

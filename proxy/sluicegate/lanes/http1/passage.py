@@ -21,6 +21,7 @@ from sluicegate.lanes.http1.responses import Head as Answered
 from sluicegate.lanes.http1.shared import Shared
 from sluicegate.lanes.http1.upstream import Upstream
 from sluicegate.lanes.http1.websocket import Closed, Out, Relay, accepted
+from sluicegate.lanes.http1.written import Written
 from sluicegate.verdict import Deny, Permit, Reason
 
 _RETRIED = frozenset({b"GET", b"HEAD", b"OPTIONS"})
@@ -40,6 +41,7 @@ class Client(Protocol):
     connection: Connection
     memory: Memory
     pinned: Upstream | None
+    written: Written
     active: float
 
     def write(self, data: bytes) -> None: ...
@@ -203,15 +205,8 @@ class Passage:
         length = asked.length
         if asked.end and asked.head.method in _BODILESS:
             length = None
-        upstream.write(
-            writing.request_head(
-                asked.head.method,
-                self.exchange.upstream_target,
-                self.exchange.upstream_headers,
-                length=length,
-                chunked=self._chunked_up,
-            )
-        )
+        fields = self.exchange.upstream_headers
+        upstream.write(self._client.written.request(asked, self.exchange.upstream_target, fields, length))
         self._forward()
 
     def upstream_held(self) -> None:
@@ -241,15 +236,9 @@ class Passage:
         if not head.end and length is None:
             self._chunked_down = asked.head.version == "HTTP/1.1"
             self._keep = self._keep and self._chunked_down
-        self._client.write(
-            writing.response_head(
-                status,
-                self.exchange.response_headers,
-                length=length,
-                chunked=self._chunked_down,
-                keep_alive=self._keep or status == 101,
-            )
-        )
+        keep_alive = self._keep or status == 101
+        fields = self.exchange.response_headers
+        self._client.write(self._client.written.response(status, fields, length, self._chunked_down, keep_alive))
         if status in _ASKS_WHO:
             self._bound = self._bound or _binds(head.head.headers, b"www-authenticate")
         if status == 101:

@@ -128,13 +128,24 @@ class Pool[C: Idle]:
         return idle.snapshot is self._gate.snapshot and self._clock.now - idle.born < OLDEST_S
 
     def permits(self, idle: Idle, permit: Permit) -> bool:
-        """Whether the request may use it: its address is decided on, lists included; the very ask permitted last is not."""
+        """Whether the request may use it: its address is decided on, lists included; what was permitted last is not."""
         if not self._young(idle):
             return False
-        if permit.ask is idle.proven:
+        if idle.proven is not None and _alike(permit.ask, idle.proven):
             return True
         verdict = self._gate.snapshot.decide(replace(permit.ask, resolved=idle.address))
         if not isinstance(verdict, Permit):
             return False
         idle.proven = permit.ask
         return True
+
+
+def _alike(ask: Ask, proven: Ask) -> bool:
+    """Whether decide() cannot tell them apart. A source's port is no part of any decision."""
+    return ask is proven or (
+        (ask.identity is proven.identity or ask.identity == proven.identity)
+        and ask.request == proven.request
+        and ask.destination == proven.destination
+        and ask.source.address == proven.source.address
+        and (ask.name, ask.port, ask.protocols, ask.ech) == (proven.name, proven.port, proven.protocols, proven.ech)
+    )

@@ -50,12 +50,28 @@ class RequestReader:
     feed raises nothing. What comes after the end of a request waits; whoever feeds looks at `pending` and stops reading.
     """
 
-    __slots__ = ("_blanks", "_chunks", "_first", "_held", "_left", "_limit", "_scanned", "_state", "_tls")
+    __slots__ = (
+        "_blanks",
+        "_chunks",
+        "_first",
+        "_framing",
+        "_held",
+        "_last",
+        "_left",
+        "_limit",
+        "_raw",
+        "_scanned",
+        "_state",
+        "_tls",
+    )
 
     def __init__(self, *, tls: bool, head_limit: int) -> None:
         self._tls = tls
         self._limit = head_limit
         self._held = Held()
+        self._raw = b""
+        self._last: Head | None = None  # what was made of `raw`, the head before this one
+        self._framing = strict.Framing()
         self._blanks = 0  # before the head that is to come
         self._scanned = 0  # bytes of an unfinished head that hold no end of it
         self._left = 0
@@ -142,6 +158,14 @@ class RequestReader:
             raise Refused(strict.TOO_LARGE)
 
     def _begin(self, raw: bytes) -> Head:
+        if raw == self._raw and self._last is not None:
+            self._expect_body(self._framing)  # clients repeat themselves: the same bytes are not judged twice
+            return self._last
+        made = self._judged(raw)
+        self._raw, self._last = raw, made
+        return made
+
+    def _judged(self, raw: bytes) -> Head:
         try:
             method, target, modern, fields = strict.request(raw)
         except Refused:
@@ -155,6 +179,7 @@ class RequestReader:
             scheme, authority, target = strict.parts(method, target)
         head = RequestHead(method, scheme, authority, target, "HTTP/1.1" if modern else "HTTP/1.0", fields)
         end = self._expect_body(framing)
+        self._framing = framing
         length = None if framing.chunked else framing.length or 0
         return Head(head, length, framing.expect and not end, modern and not framing.close, end)
 

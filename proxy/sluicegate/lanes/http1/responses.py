@@ -56,19 +56,44 @@ class _State(enum.Enum):
     UNTIL_CLOSE = enum.auto()
     CLOSED = enum.auto()  # the end of file is the end of the body
     OVER = enum.auto()
+    BROKEN = enum.auto()  # after a Fault nothing is kept
+
+
+class Before:
+    """The head that was read last on a connection, and its bytes. An origin's heads differ by their date, once a second."""
+
+    __slots__ = ("framing", "head", "raw")
+
+    def __init__(self) -> None:
+        self.raw = b""
+        self.head: ResponseHead | None = None
+        self.framing: strict.Framing | None = None
 
 
 class ResponseReader:
     """Bytes of an origin in, events out, for one request: Interim..., Head, Data..., End.
 
     feed and eof raise nothing; eof counts after all events of what was fed are taken.
+    before: what was made of the head that came last on this connection; the same bytes are not read twice.
     """
 
-    __slots__ = ("_chunks", "_held", "_interim", "_is_head", "_left", "_limit", "_scanned", "_state", "began")
+    __slots__ = (
+        "_before",
+        "_chunks",
+        "_held",
+        "_interim",
+        "_is_head",
+        "_left",
+        "_limit",
+        "_scanned",
+        "_state",
+        "began",
+    )
 
-    def __init__(self, request_method: bytes, *, head_limit: int) -> None:
+    def __init__(self, request_method: bytes, *, head_limit: int, before: Before | None = None) -> None:
         self._is_head = request_method == b"HEAD"
         self._limit = head_limit
+        self._before = before
         self._held = Held()
         self._scanned = 0
         self._interim = 0
@@ -81,7 +106,7 @@ class ResponseReader:
     @property
     def complete(self) -> bool:
         """The whole answer was read, or there was a Fault."""
-        return self._state is _State.OVER
+        return self._state in {_State.OVER, _State.BROKEN}
 
     @property
     def leftover(self) -> int:
@@ -90,7 +115,8 @@ class ResponseReader:
 
     def feed(self, data: bytes | memoryview) -> None:
         self.began = True
-        self._held.add(data)
+        if self._state is not _State.BROKEN:
+            self._held.add(data)
 
     def release(self) -> bytes:
         """Ends reading, and gives what came after the head: it is of the protocol that was switched to."""
@@ -103,7 +129,7 @@ class ResponseReader:
             case _State.UNTIL_CLOSE:
                 self._state = _State.CLOSED
                 return None
-            case _State.OVER | _State.CLOSED:
+            case _State.OVER | _State.CLOSED | _State.BROKEN:
                 return None
             case state:
                 return self._fault(NO_ANSWER if state is _State.HEAD else CUT_SHORT)
@@ -128,6 +154,7 @@ class ResponseReader:
 
     def _fault(self, detail: str) -> Fault:
         self.release()
+        self._state = _State.BROKEN
         return Fault(Reason.UPSTREAM_BROKE, detail, _BAD_GATEWAY)
 
     def _head(self) -> Interim | Head | None:
@@ -199,6 +226,15 @@ class ResponseReader:
             return Data(self._held.all())
         self._state = _State.OVER
         return End()
+
+
+def _judged(raw: bytes) -> tuple[ResponseHead, strict.Framing]:
+    """A head from its bytes. Raises Refused."""
+    status, modern, fields = strict.response(raw)
+    framing = strict.framing(fields, modern=modern, request=False)
+    if not llhttp.accepts_response(raw):
+        raise Refused(strict.TOKENIZER)
+    return ResponseHead(status, fields, "HTTP/1.1" if modern else "HTTP/1.0"), framing
 
 
 def _of_origin(check: Check) -> str:

@@ -10,7 +10,7 @@ from sluicegate.facts import Address, Ask
 from sluicegate.lanes.channel import Channel
 from sluicegate.lanes.http1.events import Data, End, Fault
 from sluicegate.lanes.http1.pool import Place, Pool
-from sluicegate.lanes.http1.responses import CUT_SHORT, Head, Interim, ResponseReader
+from sluicegate.lanes.http1.responses import CUT_SHORT, Before, Head, Interim, ResponseReader
 from sluicegate.lanes.tls import TlsChannel
 from sluicegate.lanes.tls_sessions import TlsSessions
 from sluicegate.snapshot import Snapshot
@@ -42,12 +42,20 @@ class Upstream:
     """A Conversation with an origin. `used`: it has carried a request before; `alive`: it may be written to."""
 
     __slots__ = (
-        "_asker", "_keep", "_limit", "_pool", "_reader", "_session_key", "_sessions", "_switched", "address", "alive",
+        "_asker", "_before", "_keep", "_limit", "_pool", "_reader", "_session_key", "_sessions", "_switched", "address", "alive",
         "born", "channel", "connected", "idle_since", "place", "proven", "snapshot", "used",
     )  # fmt: skip
 
     def __init__(
-        self, place: Place, address: Address, snapshot: Snapshot, pool: Pool[Upstream], *, born: float, limit: int
+        self,
+        place: Place,
+        address: Address,
+        snapshot: Snapshot,
+        pool: Pool[Upstream],
+        before: Before,
+        *,
+        born: float,
+        limit: int,
     ) -> None:
         self.place = place
         self.address = address
@@ -62,6 +70,7 @@ class Upstream:
         self._limit = limit
         self._asker: Asker | None = None
         self._reader: ResponseReader | None = None
+        self._before = before
         self._keep = True
         self._switched = False
         self._sessions: TlsSessions | None = None
@@ -72,7 +81,7 @@ class Upstream:
     def begin(self, asker: Asker, method: bytes) -> None:
         """A request is about to be written."""
         self._asker = asker
-        self._reader = ResponseReader(method, head_limit=self._limit)
+        self._reader = ResponseReader(method, head_limit=self._limit, before=self._before)
 
     def write(self, data: bytes) -> None:
         if self.channel is not None:
