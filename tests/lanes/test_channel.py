@@ -11,7 +11,7 @@ import pytest
 
 from lanes.talking import Talk, echo, receive
 from sluicegate.lanes import channel
-from sluicegate.lanes.channel import HIGH, TURN, accept_plain, dial_plain
+from sluicegate.lanes.channel import HERE, HIGH, accept_plain, dial_plain
 
 type Pair = tuple[socket.socket, socket.socket]
 
@@ -61,7 +61,7 @@ def test_what_is_written_in_one_callback_is_sent_once_and_in_order(run: Any, end
         talk.channel.writelines([b"body ", memoryview(b"and ")])
         talk.channel.write(b"tail")
         assert talk.channel.buffered == 18
-        seen.append(TURN.active)
+        seen.append(HERE.turn.active)
 
     seen: list[bool] = []
 
@@ -71,7 +71,7 @@ def test_what_is_written_in_one_callback_is_sent_once_and_in_order(run: Any, end
         await asyncio.get_running_loop().sock_sendall(ends[0], b"x")
         assert await asyncio.get_running_loop().sock_recv(ends[0], 100) == b"head body and tail"
         assert seen == [True]
-        assert not TURN.active
+        assert not HERE.turn.active
         talk.channel.abort()
         await talk.until("lost")
 
@@ -181,7 +181,7 @@ def test_a_conversation_that_crashes_is_reset(run: Any, ends: Pair, where: str):
         await accept_plain(ends[1], talk)
         await talk.until("lost")
         assert isinstance(talk.error, ZeroDivisionError)
-        assert not TURN.active
+        assert not HERE.turn.active
         with pytest.raises(ConnectionResetError):
             await receive(ends[0])
 

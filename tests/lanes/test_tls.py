@@ -35,8 +35,8 @@ def nothing_stays():
     yield
     memory = tls._MEMORY
     assert (memory.incoming.pending, memory.outgoing.pending) == (0, 0)
-    assert not channel.TURN.active
-    assert not channel.TURN.written
+    assert not channel.HERE.turn.active
+    assert not channel.HERE.turn.written
 
 
 @pytest.fixture

@@ -93,11 +93,13 @@ class Flushable(Protocol):
     def flush(self) -> None: ...
 
 
-class Turn(threading.local):
-    """What the channels of a loop share (a thread runs one loop): the buffer, and who wrote during a callback.
+class Turn:
+    """What the channels of a loop share: the buffer, and who wrote during a callback.
 
     Bytes written within one callback are sent after it, together: as few records and system calls as can be.
     """
+
+    __slots__ = ("active", "room", "written")
 
     def __init__(self) -> None:
         self.room = memoryview(bytearray(RECEIVE))
@@ -111,7 +113,14 @@ class Turn(threading.local):
             self.written.pop().flush()
 
 
-TURN: Final = Turn()
+class _Here(threading.local):
+    """A thread runs one loop. Looked up once for each channel: a thread's attributes are slow."""
+
+    def __init__(self) -> None:
+        self.turn = Turn()
+
+
+HERE: Final = _Here()
 
 
 class Stream(asyncio.BufferedProtocol):
@@ -119,7 +128,7 @@ class Stream(asyncio.BufferedProtocol):
 
     __slots__ = (
         "_conversation", "_done", "_ending", "_parts", "_paused", "_peer_ended", "_room", "_sock", "_timer",
-        "_told_end", "_transport", "_waiting", "_why", "alpn", "tls", "truncated",
+        "_told_end", "_transport", "_turn", "_waiting", "_why", "alpn", "tls", "truncated",
     )  # fmt: skip
 
     def __init__(self, sock: socket.socket, conversation: Conversation) -> None:
@@ -129,7 +138,8 @@ class Stream(asyncio.BufferedProtocol):
         self._sock = sock
         self._conversation = conversation
         self._transport: asyncio.Transport | None = None
-        self._room = TURN.room
+        self._turn = HERE.turn
+        self._room = self._turn.room
         self._ending = False  # end() was called
         self._done = False  # nothing is told to the conversation any more but lost()
         self._paused = False
@@ -180,19 +190,21 @@ class Stream(asyncio.BufferedProtocol):
         parts = self._parts
         parts.append(data)
         self._waiting += len(data)
-        if not TURN.active or self._waiting >= HIGH:  # who writes until it is told to hold must be told in time
+        turn = self._turn
+        if not turn.active or self._waiting >= HIGH:  # who writes until it is told to hold must be told in time
             self.flush()
         elif len(parts) == 1:
-            TURN.written.append(self)
+            turn.written.append(self)
 
     def writelines(self, parts: Sequence[bytes | memoryview]) -> None:
-        outermost, TURN.active = not TURN.active, True
+        turn = self._turn
+        outermost, turn.active = not turn.active, True
         try:
             for part in parts:
                 self.write(part)
         finally:
             if outermost:
-                TURN.close()
+                turn.close()
 
     def pause(self) -> None:
         if not self._paused and not self._ending:
@@ -275,15 +287,34 @@ class Stream(asyncio.BufferedProtocol):
         """Calls the conversation, and sends what it wrote meanwhile."""
         if self._done or (self._ending and self._paused):
             return
-        outermost, TURN.active = not TURN.active, True
+        turn = self._turn
+        outermost, turn.active = not turn.active, True
         try:
             what(*arguments)
         except Exception as error:  # noqa: BLE001 - a conversation that crashed must not go on half-way
-            _log.error("conversation failed", error=type(error).__name__)
-            self._fail(error)
+            self._crashed(error)
         finally:
             if outermost:
-                TURN.close()
+                turn.close()
+
+    def _hear(self, data: memoryview) -> None:
+        """As _tell(), for what is called most: 0.4 us less. Called by the loop alone, so it is always the outermost."""
+        if self._done or (self._ending and self._paused):
+            return
+        turn = self._turn
+        turn.active = True
+        try:
+            self._conversation.heard(data)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._crashed(error)
+        finally:
+            turn.active = False
+            if turn.written:
+                turn.close()
+
+    def _crashed(self, error: Exception) -> None:
+        _log.error("conversation failed", error=type(error).__name__)
+        self._fail(error)
 
     def flush(self) -> None:
         """Sends what was written."""
@@ -315,7 +346,7 @@ class PlainChannel(Stream):
         self._open()
 
     def buffer_updated(self, nbytes: int) -> None:
-        self._tell(self._conversation.heard, self._room[:nbytes])
+        self._hear(self._room[:nbytes])
 
     def write(self, data: bytes | memoryview) -> None:
         # A transport keeps what it is given until the socket takes it; a view's bytes are others by then.

@@ -102,27 +102,22 @@ class TlsChannel(Stream):
 
     def flush(self) -> None:
         parts, self._parts, self._waiting = self._parts, [], 0
-        if not parts or not self._shaken or self._transport is None or self._transport.is_closing():
+        transport = self._transport
+        if not parts or not self._shaken or transport is None or transport.is_closing():
             return
         try:
-            if len(parts) == 1:
-                self._encrypt(parts[0])
-                return
-            for part in packed(parts):
-                self._encrypt(part)
+            for part in parts if len(parts) == 1 else packed(parts):
+                if 0 < len(part) <= RECORD:
+                    self._write(part)
+                    transport.write(self._out.read())
+                else:
+                    self._encrypt(transport, memoryview(part))
         except ssl.SSLError as error:
             self._refuse(error)
 
-    def _encrypt(self, data: bytes | memoryview) -> None:
-        """Raises ssl.SSLError."""
-        transport, size = self._transport, len(data)
-        assert transport is not None
-        if size <= RECORD:
-            if size:
-                self._write(data)
-                transport.write(self._out.read())
-            return
-        view = memoryview(data)
+    def _encrypt(self, transport: asyncio.Transport, view: memoryview) -> None:
+        """What fills several records. Raises ssl.SSLError."""
+        size = len(view)
         for begin in range(0, size, _SEND):
             for at in range(begin, min(begin + _SEND, size), RECORD):
                 self._write(view[at : at + RECORD])  # all of it: less would be a second record's beginning
@@ -133,12 +128,14 @@ class TlsChannel(Stream):
         incoming, read, plain = self._in, self._read, self._plain
         size, closed, failure = 0, False, None
         try:
-            while incoming.pending:
+            while True:
                 got = read(RECORD, plain[size:] if size else plain)
+                size += got
                 if not got:
                     closed = True
                     break
-                size += got
+                if not incoming.pending:  # asking once more would cost an exception, 1.7 us
+                    break
         except ssl.SSLWantReadError:
             pass  # part of a record, or a message that is not ours to see
         except ssl.SSLZeroReturnError:
@@ -150,10 +147,14 @@ class TlsChannel(Stream):
         if self._out.pending:  # a key update, or an alert
             self._send_out()
         if size:
-            self._tell(self._conversation.heard, plain[:size])
+            self._hear(plain[:size])
+        if closed or failure is not None:
+            self._over(failure)
+
+    def _over(self, failure: ssl.SSLError | None) -> None:
         if failure is not None:
             self._refuse(failure)
-        elif closed and not self._peer_ended:
+        elif not self._peer_ended:
             self._on_eof()
 
     def _shake(self) -> None:
