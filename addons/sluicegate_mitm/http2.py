@@ -30,6 +30,7 @@ from mitmproxy.proxy.layers.http._http_h2 import BufferedH2Connection
 
 from sluicegate.exchange import RequestHead, ResponseHead
 from sluicegate.verdict import Reason
+from sluicegate_mitm.budget import Budget
 from sluicegate_mitm.events import Answer, Continue, Forward, Headers, RequestStarts, Reset, ResponseStarts, Settle
 from sluicegate_mitm.head import BadHead
 from sluicegate_mitm.http1_write import FRAMING
@@ -40,8 +41,8 @@ CLIENT_WINDOW, ORIGIN_WINDOW = 256 << 10, 1 << 20
 """Of one stream. Origins are far, and a window is what can be on the way; of clients sixteen may stall before all do."""
 CONNECTION_WINDOW = 4 << 20
 MAX_STREAMS = 100
-MAX_RESETS = 200
-"""Streams that a client may take back beyond those it let finish (CVE-2023-44487)."""
+MAX_RESETS, RESETS_A_SECOND = 200, 10
+"""Streams that a client may take back at once beyond those it let finish, and later (CVE-2023-44487)."""
 _NUMBERS = 1000  # pairs of stream numbers kept, before those of finished streams are forgotten
 _FRAME = 1 << 14
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -173,7 +174,7 @@ class Http2ServerBounded(_Bounded, Http2Server):
         super().__init__(context)
         self._bound(session, pressure)
         self._opening = b""
-        self._resets = 0
+        self._resets = Budget(MAX_RESETS, RESETS_A_SECOND)
 
     def _handle_event(self, event: Event) -> CommandGenerator[None]:
         match event:
@@ -223,9 +224,12 @@ class Http2ServerBounded(_Bounded, Http2Server):
 
     def _hush(self, stream_id: int) -> CommandGenerator[None]:
         """The answer is complete, the upload is not: asks the client to stop (RFC 9113, 8.1)."""
-        self._resets = max(0, self._resets - 1)
         stream = self.h2_conn.streams.get(stream_id)
-        if stream is not None and stream.state_machine.state is h2.stream.StreamState.HALF_CLOSED_LOCAL:
+        machine = stream.state_machine if stream is not None else None
+        early = machine is not None and machine.state is h2.stream.StreamState.HALF_CLOSED_LOCAL
+        if early or (machine is not None and machine.stream_closed_by is h2.stream.StreamClosedBy.SEND_END_STREAM):
+            self._resets.give()  # all of it was sent: nothing of it waits for a window
+        if early:
             self.h2_conn.reset_stream(stream_id, h2.errors.ErrorCodes.NO_ERROR)
             yield SendData(self.conn, self.h2_conn.data_to_send())
         if self.is_closed(stream_id):
@@ -236,16 +240,23 @@ class Http2ServerBounded(_Bounded, Http2Server):
             case h2.events.RequestReceived():
                 return (yield from self._request(event))
             case h2.events.StreamReset():
-                self._resets += 1
-                if self._resets > MAX_RESETS:
-                    yield from self.protocol_error("too many streams are reset", h2.errors.ErrorCodes.ENHANCE_YOUR_CALM)
-                    return True
+                if not self._resets.take():
+                    return (yield from self._enough())
+                # Where head and reset came in one read, mitmproxy has forgotten the stream at its end already.
+                assert event.stream_id is not None
+                self.streams.setdefault(event.stream_id, StreamState.HEADERS_RECEIVED)
         return (yield from super().handle_h2_event(event))
+
+    def _enough(self) -> CommandGenerator[bool]:
+        yield from self.protocol_error("too many streams are reset", h2.errors.ErrorCodes.ENHANCE_YOUR_CALM)
+        return True
 
     def _request(self, event: h2.events.RequestReceived) -> CommandGenerator[bool]:
         self._session.control.settled()
         assert event.stream_id is not None
-        if self._pressure.busy() > MAX_STREAMS:  # streams that the client reset, and we are still opening upstream for
+        if self._pressure.busy() > MAX_STREAMS:
+            if not self._resets.take():
+                return (yield from self._enough())
             if not self.is_closed(event.stream_id):
                 self.h2_conn.reset_stream(event.stream_id, h2.errors.ErrorCodes.REFUSED_STREAM)
             return False

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
 from mitmproxy.connection import Connection as Peer
 from mitmproxy.connection import Server
 from mitmproxy.proxy import layer
-from mitmproxy.proxy.commands import CloseConnection, Command, OpenConnection
+from mitmproxy.proxy.commands import CloseConnection, Command, OpenConnection, RequestWakeup
 from mitmproxy.proxy.context import Context
-from mitmproxy.proxy.events import ConnectionClosed, ConnectionEvent, Event, Start
+from mitmproxy.proxy.events import ConnectionClosed, ConnectionEvent, Event, Start, Wakeup
 from mitmproxy.proxy.layer import CommandGenerator
 from mitmproxy.proxy.layers.http import (
     GetHttpConnection,
     GetHttpConnectionCompleted,
     HttpLayer,
     HTTPMode,
+    HttpStream,
     RegisterHttpConnection,
 )
+from mitmproxy.proxy.layers.http._events import RequestProtocolError
 from mitmproxy.proxy.tunnel import LayerStack
 
+from sluicegate_mitm.budget import Budget
 from sluicegate_mitm.events import Drained, OpenUpstream, Settle, Stopped
 from sluicegate_mitm.http1_client import Http1Client
 from sluicegate_mitm.http1_server import Http1Server
@@ -29,6 +33,12 @@ from sluicegate_mitm.pressure import HIGH, OWN
 from sluicegate_mitm.session import Session
 from sluicegate_mitm.stream import ExchangeStream
 from sluicegate_mitm.tls_layers import UpstreamTls
+
+MAX_DIALS = 100
+"""Upstream connections that one client connection may have in the making."""
+MAX_OPENED, OPENED_A_SECOND = 200, 20
+"""Upstream connections that one client connection may open at once, and later. What is beyond waits for its turn."""
+_TURN_S = 1 / OPENED_A_SECOND
 
 
 class Sink:
@@ -80,6 +90,11 @@ class StrictHttpLayer(HttpLayer):
         self._session = session
         self.upstreams: dict[Server, Http1Client | Http2ClientBounded] = {}
         self._client: Http1Server | Http2ServerBounded | None = None
+        self._budget = Budget(MAX_OPENED, OPENED_A_SECOND)
+        self._later: deque[OpenUpstream] = deque()
+        self._turn: RequestWakeup | None = None
+        self._one_each = False
+        """Whether the origin was seen to take one request at a time: waiting together for it would be waiting in line."""
 
     # -- events --------------------------------------------------------------------------------------------------
 
@@ -94,6 +109,8 @@ class StrictHttpLayer(HttpLayer):
                 yield from self.event_to_child(self._client, event)
             case Drained():
                 pass
+            case Wakeup() if event.command is self._turn:
+                yield from self._take_turns()
             case Stopped():
                 if event.stream_id in self.streams:
                     yield from self.event_to_child(self.streams[event.stream_id], event)
@@ -115,7 +132,7 @@ class StrictHttpLayer(HttpLayer):
             self._forget(server)
 
     def _forget(self, server: Server) -> None:
-        for table in (self.connections, self.upstreams, self._session.ways):
+        for table in (self.connections, self.upstreams, self._session.ways, self._session.refusals):
             table.pop(server, None)
 
     # -- upstream connections ------------------------------------------------------------------------------------
@@ -129,24 +146,21 @@ class StrictHttpLayer(HttpLayer):
         assert isinstance(event, OpenUpstream)
         server = self._pooled(event) if reuse and not event.fresh else None
         if server is None:
-            yield from self._drop_idle()
             yield from self._open(event)
         elif server in self.waiting_for_establishment:
             self.waiting_for_establishment[server].append(event)
         else:
             event.reused = True
-            stream = self.command_sources.pop(event)
-            yield from self.event_to_child(stream, GetHttpConnectionCompleted(event, (server, None)))
+            yield from self._reply(event, (server, None))
 
     def _pooled(self, wanted: OpenUpstream) -> Server | None:
-        for server, way in self._session.ways.items():
-            if not wanted.same_way(way):
-                continue
-            if server in self.waiting_for_establishment or (
-                self._usable(server) and self._session.may_use(wanted, server)
-            ):
-                return server
-        return None
+        found = (server for server, way in self._session.ways.items() if wanted.same_way(way))
+        return next((server for server in found if self._takes(server, wanted)), None)
+
+    def _takes(self, server: Server, wanted: OpenUpstream) -> bool:
+        if server in self.waiting_for_establishment:
+            return not (self._one_each and self.waiting_for_establishment[server])
+        return self._usable(server) and self._session.may_use(wanted, server)
 
     def _usable(self, server: Server) -> bool:
         side = self.upstreams.get(server)
@@ -160,28 +174,84 @@ class StrictHttpLayer(HttpLayer):
                 yield CloseConnection(server)
 
     def _open(self, way: OpenUpstream) -> CommandGenerator[None]:
+        if len(self.waiting_for_establishment) >= MAX_DIALS or not self._budget.take():
+            yield from self._wait(way)
+            return
+        yield from self._drop_idle()
         server = Server(address=way.address)
         self._session.ways[server] = way
         context = self.context.fork()
         context.server = server
         stack = LayerStack()
         if way.tls:
-            stack /= UpstreamTls(context)
+            stack /= UpstreamTls(context, self._session)
         stack /= UpstreamLayer(context, self._session, self)
         self.connections[server] = stack[0]
         self.waiting_for_establishment[server].append(way)
         yield from self.event_to_child(stack[0], Start())
 
+    def _wait(self, way: OpenUpstream) -> CommandGenerator[None]:
+        self._later.append(way)
+        if self._turn is None:
+            self._turn = RequestWakeup(_TURN_S)
+            yield self._turn
+
+    def _take_turns(self) -> CommandGenerator[None]:
+        waiting, self._later, self._turn = self._later, deque(), None
+        for way in self._still(waiting):
+            yield from self.get_connection(way)
+
     def register_connection(self, command: RegisterHttpConnection) -> CommandGenerator[None]:
+        """Unlike mitmproxy's, what waited for a connection that takes one request at a time may get another's."""
         server = command.connection
         assert isinstance(server, Server)
+        waiting = self.waiting_for_establishment.pop(server)
         if command.err is not None:
-            deny = self._session.refusals.pop(server, None)
-            for way in self.waiting_for_establishment[server]:
-                assert isinstance(way, OpenUpstream)
-                way.deny = deny
-            self._forget(server)
-        yield from super().register_connection(command)
+            yield from self._failed(server, command.err, waiting)
+            return
+        self._one_each = isinstance(self.upstreams[server], Http1Client) and self.context.client.alpn == b"h2"
+        for way in self._still(waiting):
+            if self._usable(server):
+                yield from self._reply(way, (server, None))
+            else:
+                yield from self.get_connection(way)
+
+    def _failed(self, server: Server, error: str, waiting: list[GetHttpConnection]) -> CommandGenerator[None]:
+        deny = self._session.refusals.pop(server, None)
+        self._forget(server)
+        for way in self._still(waiting):
+            assert isinstance(way, OpenUpstream)
+            way.deny = deny
+            yield from self._reply(way, (None, error))
+
+    def _still(self, waiting: Iterable[GetHttpConnection]) -> Iterator[GetHttpConnection]:
+        """Those that were not given up, as of the moment when their turn comes."""
+        return (way for way in waiting if way in self.command_sources)
+
+    def _reply(self, way: GetHttpConnection, reply: tuple[Server, None] | tuple[None, str]) -> CommandGenerator[None]:
+        stream = self.command_sources.pop(way)
+        yield from self.event_to_child(stream, GetHttpConnectionCompleted(way, reply))
+
+    # -- requests taken back -------------------------------------------------------------------------------------
+
+    def event_to_child(self, child: layer.Layer | HttpStream, event: Event) -> CommandGenerator[None]:
+        """As mitmproxy's; who waits for an upstream connection hears at once that its client has left."""
+        if isinstance(event, RequestProtocolError) and isinstance(child, ExchangeStream):
+            return self._taken_back(child, event)
+        return super().event_to_child(child, event)
+
+    def _taken_back(self, stream: ExchangeStream, event: RequestProtocolError) -> CommandGenerator[None]:
+        yield from super().event_to_child(stream, event)
+        if stream.wanted is not None:
+            yield from self._give_up(stream.wanted)
+
+    def _give_up(self, way: OpenUpstream) -> CommandGenerator[None]:
+        """The dial goes on: the next request takes the connection, or the next one finds it idle."""
+        for waiting in self.waiting_for_establishment.values():
+            if way in waiting:
+                waiting.remove(way)
+        if way in self.command_sources:
+            yield from self._reply(way, (None, "the client left"))
 
     # -- pressure ------------------------------------------------------------------------------------------------
 

@@ -110,6 +110,11 @@ class ExchangeStream(HttpStream):
                 raise AssertionError(f"unexpected {type(event).__name__}")
 
     @property
+    def wanted(self) -> OpenUpstream | None:
+        """What it waits for."""
+        return self._way if self.opening else None
+
+    @property
     def held(self) -> int:
         """Bytes of the body that came and have not gone upstream."""
         return self._received - self._sent
@@ -163,6 +168,8 @@ class ExchangeStream(HttpStream):
     def _forward(self) -> CommandGenerator[None]:
         """Opens upstream if need be, and sends what the exchange has released."""
         if not self._forwarded:
+            if self._left():
+                return
             if not (yield from self._open(fresh=False)):
                 return
             self._forwarded = True
@@ -185,8 +192,8 @@ class ExchangeStream(HttpStream):
         self._way, self.opening = way, True
         server, error = yield way
         self.opening = False
-        if any(isinstance(waiting, RequestProtocolError) for waiting in self._paused_event_queue):
-            return False  # the client has left meanwhile; its event comes next
+        if self._left():
+            return False
         if error is not None:
             deny = (
                 self._exchange.refuse(way.deny)
@@ -210,6 +217,10 @@ class ExchangeStream(HttpStream):
         self._exchange.dialled(ip_address(server.peername[0].partition("%")[0]))
         yield self._to_upstream(self._head_to_send())
         return True
+
+    def _left(self) -> bool:
+        """Whether the client has taken the request back: the event is still to come, and nothing is worth opening."""
+        return any(isinstance(waiting, RequestProtocolError) for waiting in self._paused_event_queue)
 
     def _head_to_send(self) -> Forward:
         request = self._request
@@ -290,8 +301,12 @@ class ExchangeStream(HttpStream):
         if self._relay is not None:
             yield from self._hung_up()
             return
+        deny = self._session.refusals.get(self.upstream) if self.upstream is not None else None
         self.upstream = None
-        yield from self._refuse(self._exchange.fail(Reason.UPSTREAM_BROKE, detail))
+        refused = (
+            self._exchange.refuse(deny) if deny is not None else self._exchange.fail(Reason.UPSTREAM_BROKE, detail)
+        )
+        yield from self._refuse(refused)
 
     def _may_retry(self) -> bool:
         """A kept connection may be closed by the origin just as it is used again (RFC 9110, 9.2.2 and RFC 9112, 9.3.1)."""

@@ -30,6 +30,11 @@ _WHY_CLIENT_FAILED = (  # by a part of what mitmproxy or OpenSSL says
     ("Cannot parse ClientHello", "the ClientHello is malformed"),
 )
 
+_WHY_ORIGIN_ENDED = (  # by a part of OpenSSL's name for the alert
+    ("certificate required", "{name} asks for a client certificate"),
+    ("bad certificate", "{name} asks for a client certificate"),  # of some, for one that is empty (RFC 8446, 4.4.2.4)
+)
+
 type HookFunction = Callable[[Any], Awaitable[None] | None]
 
 
@@ -45,6 +50,15 @@ def choose_alpn(offered: Sequence[bytes]) -> bytes | None:
 def _select(_connection: SSL.Connection, offered: list[bytes]) -> Any:
     chosen = choose_alpn(offered)
     return SSL.NO_OVERLAPPING_PROTOCOLS if chosen is None else chosen
+
+
+def why_ended(error: SSL.Error | None, name: HostName) -> str:
+    """The sentence for an origin that ended TLS after our half of the handshake. error None: without a word."""
+    if error is None:
+        return f"{name.ascii} closed the connection right after the TLS handshake, it may ask for a client certificate"
+    said = str(error)
+    found = (sentence for part, sentence in _WHY_ORIGIN_ENDED if part in said)
+    return next(found, "{name} ended the connection with a TLS alert").format(name=name.ascii)
 
 
 class TlsHooks:
