@@ -1,7 +1,8 @@
 """The table of checks on HTTP/1 heads: what two servers might read differently is refused (RFC 9112).
 
-A head is taken apart by patterns that only a sound one fits, which is quick; why another does not fit is looked up in
-the table afterwards. A test holds both to the same answer. Bytes of a head: from its first line to the empty line.
+llhttp takes the fields of a head apart; here is what it is not asked about, or would let through. What a sound head looks
+like is checked quickly, why another is not is looked up in the table afterwards; a test holds both to the same answer.
+All of it takes time in proportion to the head. Bytes of a head: from its first line to the empty line.
 """
 
 from __future__ import annotations
@@ -76,7 +77,6 @@ _METHOD = rb"[!#$%&'*+\-.^_`|~0-9A-Z]{1,32}"
 _OPENING_METHOD = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}")
 _REQUEST = re.compile(rb"(" + _METHOD + rb") ([!-\"$-~\x80-\xff]+) HTTP/1\.([01])\r\n")
 _STATUS = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: [^\r]*)?\r\n")
-_FIELD = re.compile(rb"([^:]++):[ \t]*+((?:[^\r]*[^\r\t ])?)[ \t]*\r\n")
 _BARE = re.compile(rb"\A\n|[^\r]\n|\r[^\n]")
 _ABSOLUTE = re.compile(rb"([A-Za-z][A-Za-z0-9+.\-]*)://([^/?#]*)(.*)", re.DOTALL)
 # Deleting these leaves line ends only: the quickest way to see that there is nothing else.
@@ -87,35 +87,37 @@ _LENGTHS = frozenset(map(len, _FRAMES))
 _LETTERS = frozenset(letter for name in _FRAMES for letter in (name[0], name.upper()[0]))
 
 
-def request(raw: bytes) -> tuple[bytes, bytes, bool, Headers]:
-    """Method, target, whether it is HTTP/1.1, fields. Raises Refused."""
+def request(raw: bytes) -> tuple[bytes, bytes, bool, int]:
+    """Method, target, whether it is HTTP/1.1, and how many fields there have to be. Raises Refused."""
     line = _REQUEST.match(raw)
-    if line is None:
+    fields = _field_lines(raw)
+    if line is None or fields is None:
         raise Refused(why_not_request(raw))
     method, target, minor = line.groups()
-    fields = _FIELD.findall(raw, line.end())
-    if not _accounted(raw, len(fields)) or (target[0] != 0x2F and not _other_form(method, target)) or method == b"PRI":
+    if (target[0] != 0x2F and not _other_form(method, target)) or method == b"PRI":
         raise Refused(why_not_request(raw))
-    return method, target, minor == b"1", tuple(fields)
+    return method, target, minor == b"1", fields
 
 
-def response(raw: bytes) -> tuple[int, bool, Headers]:
-    """Status, whether it is HTTP/1.1, fields. Raises Refused."""
+def response(raw: bytes) -> tuple[int, bool, int]:
+    """Status, whether it is HTTP/1.1, and how many fields there have to be. Raises Refused."""
     line = _STATUS.match(raw)
     if line is None:
-        raise Refused(STATUS_LINE)
-    fields = _FIELD.findall(raw, line.end())
-    if not _accounted(raw, len(fields)):
+        raise Refused(LINE_ENDS if _BARE.search(raw) else STATUS_LINE)
+    fields = _field_lines(raw)
+    if fields is None:
         raise Refused(why_not_fields(raw))
-    return int(line[2]), line[1] == b"1", tuple(fields)
+    return int(line[2]), line[1] == b"1", fields
 
 
-def _accounted(raw: bytes, fields: int) -> bool:
-    """Whether each line is one field, and there is no CR, LF or control character but the line ends that were matched.
+def _field_lines(raw: bytes) -> int | None:
+    """How many lines there are between the first and the empty one; None: too many, or control characters in them.
 
-    The first line, each field and the head's end took one CR LF each. If no more are in it, none is where it must not be.
+    If the tokenizer finds as many fields, then each is one line: none is folded, and none has a line end inside.
     """
-    return fields <= MAX_FIELDS and raw.translate(None, _VISIBLE) == _ENDS[fields + 2]
+    ends = raw.translate(None, _VISIBLE)
+    fields = len(ends) // 2 - 2
+    return fields if fields <= MAX_FIELDS and ends == _ENDS[fields + 2] else None
 
 
 def framing(fields: Headers, *, modern: bool, request: bool = True) -> Framing:
@@ -179,13 +181,13 @@ def _other_form(method: bytes, target: bytes) -> bool:
     return absolute is not None and bool(absolute[2])
 
 
-def fields(raw: bytes) -> Headers:
-    """Field lines up to the empty one, for trailers. Raises Refused."""
-    found = tuple(_FIELD.findall(raw))
-    check = why_not_fields(b"\r\n" + raw)
-    if check is not TOKENIZER:
+def trailers(raw: bytes) -> Headers:
+    """Field lines up to the empty one. Raises Refused."""
+    raw = b"\r\n" + raw
+    check = next((check for refuses, check in FIELD_TABLE if refuses(raw)), None)
+    if check is not None:
         raise Refused(check)
-    return found
+    return _split(_lines(raw))
 
 
 def check_opening(data: bytes, *, first: bool, since: int = 0) -> None:
@@ -220,19 +222,34 @@ def looks_like_http(opening: bytes) -> bool:
 
 def why_not_request(raw: bytes) -> Check:
     """The first row of the table that refuses a head. TOKENIZER where none does."""
-    return next((check for refuses, check in REQUEST_TABLE if refuses(raw)), TOKENIZER)
+    check = next((check for refuses, check in REQUEST_TABLE if refuses(raw)), None)
+    return check or _why_not_framing(raw, request=True)
 
 
 def why_not_fields(raw: bytes) -> Check:
-    """The same for any first line."""
-    return next((check for refuses, check in FIELD_TABLE if refuses(raw)), TOKENIZER)
+    """The same for an origin's head, with a sound first line."""
+    check = next((check for refuses, check in FIELD_TABLE if refuses(raw)), None)
+    return check or _why_not_framing(raw, request=False)
+
+
+def _why_not_framing(raw: bytes, *, request: bool) -> Check:
+    try:
+        framing(_split(_lines(raw)), modern=b"HTTP/1.1" in _first_line(raw), request=request)
+    except Refused as refused:
+        return refused.check
+    return TOKENIZER
+
+
+def _split(lines: list[bytes]) -> Headers:
+    parted = (line.partition(b":") for line in lines)
+    return tuple((name, value.strip(b" \t")) for name, _, value in parted)
 
 
 def _first_line(raw: bytes) -> bytes:
     return raw.partition(b"\r\n")[0]
 
 
-def _field_lines(raw: bytes) -> list[bytes]:
+def _lines(raw: bytes) -> list[bytes]:
     return raw[:-4].split(b"\r\n")[1:]
 
 
@@ -259,16 +276,16 @@ def _is_no_target(raw: bytes) -> bool:
 
 
 def _has_bad_name(raw: bytes) -> bool:
-    lines = _field_lines(raw)
+    lines = _lines(raw)
     return any(re.fullmatch(_TOKEN, name) is None or not colon for name, colon, _ in (x.partition(b":") for x in lines))
 
 
 FIELD_TABLE: tuple[tuple[Callable[[bytes], bool], Check], ...] = (
     (lambda raw: _BARE.search(raw) is not None, LINE_ENDS),
     (lambda raw: bool(raw.translate(None, _VISIBLE + b"\r\n")), CONTROLS),
-    (lambda raw: any(line[:1] in {b" ", b"\t"} for line in _field_lines(raw)), FOLDED),
+    (lambda raw: any(line[:1] in {b" ", b"\t"} for line in _lines(raw)), FOLDED),
     (_has_bad_name, FIELD_NAME),
-    (lambda raw: len(_field_lines(raw)) > MAX_FIELDS, MANY_FIELDS),
+    (lambda raw: len(_lines(raw)) > MAX_FIELDS, MANY_FIELDS),
 )
 REQUEST_TABLE: tuple[tuple[Callable[[bytes], bool], Check], ...] = (
     *FIELD_TABLE[:2],

@@ -71,7 +71,7 @@ class Chunks:
                 break
             at = after
         if at:
-            held.take(at)
+            held.drop(at)
         return bytes(pieces[0]) if len(pieces) == 1 else b"".join(pieces)
 
     def _size(self, data: bytes | bytearray, at: int) -> int:
@@ -119,7 +119,7 @@ class Chunks:
             if len(data) - at >= OVERHEAD:
                 raise Refused(LONG_TRAILERS)
             return at
-        self.trailers = tuple(field for field in strict.fields(bytes(data[at : end + 4])) if _may_trail(field[0]))
+        self.trailers = tuple(field for field in strict.trailers(bytes(data[at : end + 4])) if _may_trail(field[0]))
         self.done = True
         return end + 4
 

@@ -29,11 +29,15 @@ class Held:
             self.data = b""
             return bytes(data)
         taken = bytes(data[:count])
-        if isinstance(data, bytearray):
-            del data[:count]
-        else:
-            self.data = data[count:]
+        self.drop(count)
         return taken
+
+    def drop(self, count: int) -> None:
+        """Forgets the first `count` bytes."""
+        if isinstance(self.data, bytearray):
+            del self.data[:count]
+        else:
+            self.data = self.data[count:]
 
     def all(self) -> bytes:
         return self.take(len(self.data))

@@ -167,13 +167,14 @@ class RequestReader:
 
     def _judged(self, raw: bytes) -> Head:
         try:
-            method, target, modern, fields = strict.request(raw)
+            method, target, modern, count = strict.request(raw)
         except Refused:
             strict.check_opening(raw, first=self._first)
             raise
-        framing = strict.framing(fields, modern=modern)
-        if not llhttp.accepts_request(raw):
+        fields = llhttp.request_fields(raw)
+        if fields is None or len(fields) != count:
             raise Refused(strict.why_not_request(raw))
+        framing = strict.framing(fields, modern=modern)
         scheme = authority = b""
         if target[0] != 0x2F:
             scheme, authority, target = strict.parts(method, target)

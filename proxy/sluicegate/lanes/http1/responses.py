@@ -62,12 +62,11 @@ class _State(enum.Enum):
 class Before:
     """The head that was read last on a connection, and its bytes. An origin's heads differ by their date, once a second."""
 
-    __slots__ = ("framing", "head", "raw")
+    __slots__ = ("made", "raw")
 
     def __init__(self) -> None:
         self.raw = b""
-        self.head: ResponseHead | None = None
-        self.framing: strict.Framing | None = None
+        self.made: tuple[ResponseHead, strict.Framing] | None = None
 
 
 class ResponseReader:
@@ -164,15 +163,19 @@ class ResponseReader:
             self._refuse_early()
             return None
         self._scanned = 0
-        raw = held.take(end + 4)
-        status, modern, fields = strict.response(raw)
-        framing = strict.framing(fields, modern=modern, request=False)
-        if not llhttp.accepts_response(raw):
-            raise Refused(strict.why_not_fields(raw))
-        head = ResponseHead(status, fields, "HTTP/1.1" if modern else "HTTP/1.0")
-        if status < 200 and status != 101:
+        head, framing = self._made(held.take(end + 4))
+        if head.status < 200 and head.status != 101:
             return self._passing(head)
-        return self._begin(head, framing, keep=modern and not framing.close)
+        return self._begin(head, framing, keep=head.version == "HTTP/1.1" and not framing.close)
+
+    def _made(self, raw: bytes) -> tuple[ResponseHead, strict.Framing]:
+        before = self._before
+        if before is None:
+            return _judged(raw)
+        if before.made is None or before.raw != raw:
+            before.made = None  # of no bytes, while these are judged
+            before.made, before.raw = _judged(raw), raw
+        return before.made
 
     def _refuse_early(self) -> None:
         """Does not wait for the rest of what is lost already."""
@@ -230,10 +233,11 @@ class ResponseReader:
 
 def _judged(raw: bytes) -> tuple[ResponseHead, strict.Framing]:
     """A head from its bytes. Raises Refused."""
-    status, modern, fields = strict.response(raw)
+    status, modern, count = strict.response(raw)
+    fields = llhttp.response_fields(raw)
+    if fields is None or len(fields) != count:
+        raise Refused(strict.why_not_fields(raw))
     framing = strict.framing(fields, modern=modern, request=False)
-    if not llhttp.accepts_response(raw):
-        raise Refused(strict.TOKENIZER)
     return ResponseHead(status, fields, "HTTP/1.1" if modern else "HTTP/1.0"), framing
 
 
