@@ -52,7 +52,7 @@ _MEMORY: Final = _Memory()
 class TlsChannel(Stream):
     """TLS 1.2 or 1.3 on a TCP transport."""
 
-    __slots__ = ("_handshake_s", "_in", "_out", "_plain", "_read", "_shaken", "_tls", "_write")
+    __slots__ = ("_handshake_s", "_in", "_out", "_owed", "_plain", "_read", "_shaken", "_tls", "_write")
 
     def __init__(
         self, sock: socket.socket, conversation: Conversation, tls: ssl.SSLObject, memory: _Memory, handshake_s: float
@@ -65,6 +65,7 @@ class TlsChannel(Stream):
         self._in, self._out, self._plain = memory.incoming, memory.outgoing, memory.plain
         self._handshake_s = handshake_s
         self._shaken = False
+        self._owed = b""  # the end of the handshake, which goes out with the first bytes of ours
 
     @property
     def reused(self) -> bool:
@@ -109,19 +110,22 @@ class TlsChannel(Stream):
             for part in parts if len(parts) == 1 else packed(parts):
                 if 0 < len(part) <= RECORD:
                     self._write(part)
-                    transport.write(self._out.read())
+                    if self._owed:
+                        self._send_out()
+                    else:
+                        transport.write(self._out.read())
                 else:
-                    self._encrypt(transport, memoryview(part))
+                    self._encrypt(memoryview(part))
         except ssl.SSLError as error:
             self._refuse(error)
 
-    def _encrypt(self, transport: asyncio.Transport, view: memoryview) -> None:
+    def _encrypt(self, view: memoryview) -> None:
         """What fills several records. Raises ssl.SSLError."""
         size = len(view)
         for begin in range(0, size, _SEND):
             for at in range(begin, min(begin + _SEND, size), RECORD):
                 self._write(view[at : at + RECORD])  # all of it: less would be a second record's beginning
-            transport.write(self._out.read())
+            self._send_out()
 
     def _decrypt(self) -> None:
         """Takes the records that were fed, and gives their content to the conversation, all at once."""
@@ -171,22 +175,27 @@ class TlsChannel(Stream):
             self._refuse(failure)
             return
         self._shaken = True
-        self._send_out()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         self.alpn = self._tls.selected_alpn_protocol()
         rest = self._in.read() if self._in.pending else b""
+        if self._out.pending:
+            self._owed = self._out.read()
         self._open()
+        # A client's Finished goes with its request. A server's last in TLS 1.3 is a ticket, which can wait for the answer.
+        if self._owed and not (self._tls.server_side and self._tls.version() == "TLSv1.3"):
+            self._send_out()
         if rest and not self._done:
             self._in.write(rest)
             self._decrypt()
 
     def _send_out(self) -> None:
-        if self._out.pending:
-            data = self._out.read()
-            if self._transport is not None and not self._transport.is_closing():
-                self._transport.write(data)
+        data = self._out.read()
+        if self._owed:
+            data, self._owed = self._owed + data, b""
+        if data and self._transport is not None and not self._transport.is_closing():
+            self._transport.write(data)
 
     def _refuse(self, error: ssl.SSLError) -> None:
         if self._in.pending:
