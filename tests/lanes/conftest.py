@@ -17,6 +17,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from sluicegate.lanes import channel, tls
+
 type Pair = tuple[socket.socket, socket.socket]
 type Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
@@ -89,3 +91,20 @@ def client_context(leaf: Path) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=leaf)
     context.set_alpn_protocols(["h2", "http/1.1"])
     return context
+
+
+@pytest.fixture
+def ends(pair: Pair) -> Pair:
+    """A connected pair, both non-blocking."""
+    pair[0].setblocking(False)
+    return pair
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays() -> Iterator[None]:
+    """Of no connection, however it ended, a byte is left in what all channels share."""
+    yield
+    memory = tls._MEMORY
+    assert (memory.incoming.pending, memory.outgoing.pending) == (0, 0)
+    assert not channel.HERE.turn.active
+    assert not channel.HERE.turn.written

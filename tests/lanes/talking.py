@@ -1,11 +1,17 @@
-"""Conversations for the tests of channels."""
+"""Conversations and peers for the tests of channels."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Callable
 from typing import Any
+
+from sluicegate.lanes.tls import TlsChannel, accept_tls, dial_tls
+
+NAME = "example.test"
+type Pair = tuple[socket.socket, socket.socket]
 
 
 class Talk:
@@ -74,3 +80,53 @@ async def receive(sock: socket.socket, count: int | None = None) -> bytes:
             break
         got += data
     return bytes(got)
+
+
+class Peer:
+    """Python's ssl over a non-blocking socket, one step at a time, so that a test can stop anywhere."""
+
+    def __init__(self, sock: socket.socket, context: ssl.SSLContext, *, server: bool = False, **options: Any) -> None:
+        self.sock = sock
+        self.into, self.out = ssl.MemoryBIO(), ssl.MemoryBIO()
+        name = None if server else NAME
+        self.tls = context.wrap_bio(self.into, self.out, server_side=server, server_hostname=name, **options)
+
+    async def run(self, step: Callable[[], Any]) -> Any:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                result = step()
+            except ssl.SSLWantReadError:
+                await self.flush()
+                data = await loop.sock_recv(self.sock, 1 << 16)
+                if data:
+                    self.into.write(data)
+                else:
+                    self.into.write_eof()
+                continue
+            await self.flush()
+            return result
+
+    async def flush(self):
+        if self.out.pending:
+            await asyncio.get_running_loop().sock_sendall(self.sock, self.out.read())
+
+    async def shake(self):
+        await self.run(self.tls.do_handshake)
+
+    async def ask(self, data: bytes) -> bytes:
+        await self.run(lambda: self.tls.write(data))
+        got = b""
+        while len(got) < len(data):
+            got += await self.run(lambda: self.tls.read(1 << 16))
+        return got
+
+
+async def served(ends: Pair, context: ssl.SSLContext, talk: Talk, handshake_s: float = 10) -> TlsChannel:
+    return await accept_tls(ends[1], context, talk, handshake_s=handshake_s)
+
+
+async def dialled(
+    ends: Pair, context: ssl.SSLContext, talk: Talk, handshake_s: float = 10, **options: Any
+) -> TlsChannel:
+    return await dial_tls(ends[0], context, options.pop("name", NAME), talk, handshake_s=handshake_s, **options)

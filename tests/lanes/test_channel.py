@@ -16,12 +16,6 @@ from sluicegate.lanes.channel import HERE, HIGH, accept_plain, dial_plain
 type Pair = tuple[socket.socket, socket.socket]
 
 
-@pytest.fixture
-def ends(pair: Pair) -> Pair:
-    pair[0].setblocking(False)
-    return pair
-
-
 def test_what_was_peeked_is_heard_and_answered(run: Any, ends: Pair):
     peer, sock = ends
 
