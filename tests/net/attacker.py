@@ -288,7 +288,11 @@ class Attacker:
             rows = [row for row in self.gateway.records()[line.after :] if row.get("source") == line.source]
             return rows if len(rows) >= count else None
 
-        rows: list[dict[str, Any]] = until(found, f"{count} records of {line.source}", 8)
+        try:
+            rows: list[dict[str, Any]] = until(found, f"{count} records of {line.source}", 8)
+        except AssertionError as error:
+            last = [(row["source"], row["kind"], row["reason"]) for row in self.gateway.records()[-5:]]
+            raise AssertionError(f"{error}; the last are {last}; the log says {self.gateway.log()[-500:]}") from None
         return rows
 
     def reason(self, line: Line) -> str:

@@ -362,7 +362,10 @@ class Gateway:
     def records(self) -> list[dict[str, Any]]:
         if not self.records_file.exists():
             return []
-        return [json.loads(line) for line in self.records_file.read_text().splitlines()]
+        # The last line may be half there: it is being written.
+        return [
+            json.loads(line) for line in self.records_file.read_text().splitlines(keepends=True) if line.endswith("\n")
+        ]
 
     def record(self, seconds: float = 5, **wanted: Any) -> dict[str, Any]:
         """The newest record with these fields; waits for it."""
