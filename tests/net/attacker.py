@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import os
 import socket
 import ssl
@@ -311,9 +312,15 @@ class Attacker:
         return line
 
     def _connected(self, address: str, port: int) -> socket.socket:
-        sock = inside(self.bed.pod.name, lambda: socket.create_connection((address, port), _PATIENCE_S))
+        # A port of its own: one that was used to another destination lives on in connection tracking, where REDIRECT
+        # makes both the same, and the kernel would give this connection another port than the record is looked for by.
+        here = ("", next(_PORTS))
+        sock = inside(self.bed.pod.name, lambda: socket.create_connection((address, port), _PATIENCE_S, here))
         self._open.append(sock)
         return sock
+
+
+_PORTS = itertools.count(20_000)
 
 
 def head(*lines: bytes) -> bytes:
