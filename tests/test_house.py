@@ -136,8 +136,10 @@ class TestSockets:
     def test_are_awaited_from_the_permit_that_dial_takes(self):
         """Whoever calls the gate's dial hands it a permit, in one place for each lane."""
         assert {file for file, _ in calls("dial")} == {
-            "proxy/sluicegate/lanes/spliced.py", "addons/sluicegate_mitm/handler.py",
-        }  # fmt: skip
+            "proxy/sluicegate/lanes/http1/opening.py",
+            "proxy/sluicegate/lanes/spliced.py",
+            "addons/sluicegate_mitm/handler.py",
+        }
 
 
 def _wraps_a_socket(call: ast.Call) -> bool:

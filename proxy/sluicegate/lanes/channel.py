@@ -305,7 +305,7 @@ class Stream(asyncio.BufferedProtocol):
         turn.active = True
         try:
             self._conversation.heard(data)
-        except Exception as error:  # noqa: BLE001 - as above
+        except Exception as error:  # noqa: BLE001 - what it said is not known to be whole
             self._crashed(error)
         finally:
             turn.active = False

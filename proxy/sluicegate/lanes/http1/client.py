@@ -91,7 +91,7 @@ class Client:
                 self.cut()
             else:
                 self.hang_up()
-        except Exception as error:  # noqa: BLE001 - as above
+        except Exception as error:  # noqa: BLE001 - nothing may go on after a fault
             self.crash(error)
 
     def lost(self, error: Exception | None) -> None:
