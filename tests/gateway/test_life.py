@@ -14,6 +14,7 @@ import story
 from sluicegate import settings
 from sluicegate.authority import ca
 from sluicegate.authority.leaves import Leaves
+from sluicegate.authority.server_side import ServerSide
 from sluicegate.authority.trust import Trust
 from sluicegate.exchange import Connection
 from sluicegate.facts import Endpoint
@@ -42,6 +43,7 @@ def parts(told: Told) -> Parts:
         gate=told.gate,
         identities=Table.of(told.settings.identity),
         leaves=Leaves(ca.load(files)),
+        server_side=ServerSide(),
         trust=Trust.load(("certifi",)),
         resolver=told.resolver,
         guard=told.guard,

@@ -14,6 +14,7 @@ import story
 from sluicegate import settings, snapshot
 from sluicegate.authority import ca
 from sluicegate.authority.leaves import Leaves
+from sluicegate.authority.server_side import ServerSide
 from sluicegate.authority.trust import Trust
 from sluicegate.errors import ConfigError
 from sluicegate.exchange import Exchange
@@ -50,6 +51,7 @@ def reloads(told: Told, authority: ca.Authority) -> Reloads:
             gate=told.gate,
             identities=Table.of(told.settings.identity),
             leaves=Leaves(authority),
+            server_side=ServerSide(),
             trust=Trust.load(("certifi",)),
             resolver=told.resolver,
             guard=told.guard,

@@ -92,7 +92,7 @@ class House:
         self.pairs = pairs
         self.run = run
         self.http: list[Connection] = []
-        self.lanes = Lanes(self._http, self._leaf)
+        self.lanes = Lanes(self._http, self._http, self._leaf)
         self.identities: Any = Table.of(told.settings.identity)
         self._reception: Reception | None = None
 
@@ -470,7 +470,7 @@ class TestFaults:
         async def boom(*_: object) -> None:
             raise RuntimeError("boom")
 
-        house.lanes = Lanes(boom, house._leaf)
+        house.lanes = Lanes(boom, boom, house._leaf)
         assert house.visit(says(b"GET http://a.test/ HTTP/1.1\r\n\r\n")) == "reset"
         assert last(house.told) == ("deny", "crash")
 

@@ -61,13 +61,18 @@ class RawOrigin:
         self.seen: list[Seen] = []
         self.answer: Callable[[bytes, bytes], bytes | None] = _answer_ok
         self._contexts = _contexts(folder)
+        self._open: set[socket.socket] = set()
         self._listeners = [listen(address, port) for address in (GOOD_V4, EVIL_V4) for port in (80, 443, 22)]
         for listener in self._listeners:
             threading.Thread(target=self._accept, args=(listener,), daemon=True).start()
 
     def forget(self) -> None:
+        """Hangs up as well: the gateway keeps connections, and each test is to see its own."""
         self.seen = []
         self.answer = _answer_ok
+        for sock in tuple(self._open):
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
 
     @property
     def data(self) -> bytes:
@@ -93,11 +98,22 @@ class RawOrigin:
 
     def _carry(self, sock: socket.socket, seen: Seen, answer: Callable[[bytes, bytes], bytes | None]) -> None:
         sock.settimeout(30)
+        self._open.add(sock)
+        try:
+            self._spoken(sock, seen, answer)
+        finally:
+            self._open.discard(sock)
+
+    def _spoken(self, sock: socket.socket, seen: Seen, answer: Callable[[bytes, bytes], bytes | None]) -> None:
         with contextlib.suppress(OSError), sock:
             if seen.port == 443:
                 seen.raw = sock.recv(1 << 16, socket.MSG_PEEK)
                 with self._contexts.server(seen).wrap_socket(sock, server_side=True) as tls:
-                    self._serve(tls, seen, answer)
+                    self._open.add(tls)  # wrapping has taken the descriptor away from `sock`
+                    try:
+                        self._serve(tls, seen, answer)
+                    finally:
+                        self._open.discard(tls)
             else:
                 self._serve(sock, seen, answer)
 

@@ -176,7 +176,8 @@ def test_a_redirect_to_a_metadata_service_leads_nowhere(attacker: Attacker) -> N
 )
 def test_a_head_that_two_servers_frame_differently(attacker: Attacker, fields: tuple[bytes, ...], clear: bool) -> None:
     smuggled = b"0\r\n\r\n" + EVIL
-    refused(attacker, posted(*fields, body=smuggled), 400, "bad-request", clear=clear)
+    status = {b"Transfer-Encoding: gzip, chunked": 501, b"Expect: 200-ok": 417}.get(fields[0], 400)
+    refused(attacker, posted(*fields, body=smuggled), status, "bad-request", clear=clear)
 
 
 def test_a_get_with_a_body_is_framed_anew(attacker: Attacker) -> None:
@@ -245,10 +246,8 @@ def test_a_body_that_stops_in_the_middle_reaches_nobody(attacker: Attacker) -> N
     assert attacker.origin.heads == []
 
 
-def test_bare_line_feeds_go_out_as_proper_lines(attacker: Attacker) -> None:
-    _line, answer = attacker.ask(b"GET /x HTTP/1.1\nHost: good.test\nX: y\n\n")
-    assert answer.status == 200
-    assert attacker.origin.data == GET[:-2] + b"X: y\r\n\r\n"
+def test_bare_line_feeds_are_refused(attacker: Attacker) -> None:
+    refused(attacker, b"GET /x HTTP/1.1\nHost: good.test\nX: y\n\n", 400, "bad-request")
 
 
 def test_empty_lines_before_a_request_are_forgiven_and_not_passed_on(attacker: Attacker) -> None:
@@ -294,7 +293,7 @@ def test_a_request_line_that_two_servers_read_differently(attacker: Attacker, li
     attack = attacker.tcp() if clear else attacker.tls()
     attack.send(head(line, b"Host: good.test"))
     said = attack.answers()
-    assert [answer.status for answer in said] == [400] or (said == [] and attack.end in {"closed", "reset"})
+    assert [answer.status for answer in said] in ([400], [505]) or (said == [] and attack.end in {"closed", "reset"})
     assert attacker.records(attack)[0]["verdict"] == "deny"
     assert attacker.origin.seen == []
 
@@ -308,11 +307,10 @@ def test_http_0_9_gets_nothing(attacker: Attacker, clear: bool) -> None:
     assert attacker.origin.seen == []
 
 
-def test_a_method_in_lower_case_is_another_method(attacker: Attacker) -> None:
-    refused(attacker, head(b"get /v1/a HTTP/1.1", b"Host: narrow.test"), 403, "no-rule", sni="narrow.test")
-    _line, answer = attacker.ask(head(b"get /x HTTP/1.1", b"Host: good.test"))
-    assert answer.status == 200
-    assert attacker.origin.heads[0].startswith(b"get /x "), "what was decided on is what is sent"
+def test_a_method_in_lower_case_is_refused(attacker: Attacker) -> None:
+    """Another method to the RFC, the same one to some servers."""
+    refused(attacker, head(b"get /v1/a HTTP/1.1", b"Host: narrow.test"), 400, "bad-request", sni="narrow.test")
+    refused(attacker, head(b"get /x HTTP/1.1", b"Host: good.test"), 400, "bad-request")
 
 
 def test_http_1_0_is_answered_once_and_goes_out_as_1_1(attacker: Attacker) -> None:

@@ -50,7 +50,7 @@ def test_a_permitted_page_arrives_unchanged(bed: Bed, gateway: Gateway, family: 
     assert record["source"].rpartition(":")[0] in {POD_V4, f"[{POD_V6}]"}
     assert record["destination"]["ip"] == (ORIGIN_V4 if record["source"].startswith(POD_V4) else ORIGIN_V6)
     assert record["status"] == 200
-    assert record["lane"] == "mitm"
+    assert record["lane"] == "http1"
 
 
 def test_a_large_page_arrives_whole(bed: Bed, gateway: Gateway) -> None:

@@ -103,7 +103,7 @@ def test_sigterm_lets_a_download_finish_and_takes_no_new_connection(bed: Bed, ga
         "-w", "%{http_code} %{size_download}", "https://shop.test/100k", stdout=subprocess.PIPE,
     )  # fmt: skip
     assert slow.stdout is not None
-    until(lambda: 'sluicegate_open_connections{lane="mitm"} 1.0' in gateway.http("/metrics"), "the download")
+    until(lambda: 'sluicegate_open_connections{lane="http1"} 1.0' in gateway.http("/metrics"), "the download")
     signalled(gateway, signal.SIGTERM)
     until(lambda: bed.status("-m", "2", "https://shop.test/page") == "000", "the closed door")
     assert slow.stdout.read() == b"200 100000"
@@ -125,7 +125,7 @@ def test_sigterm_ends_what_does_not_finish(bed: Bed, gateway: Gateway) -> None:
         "/dev/null",
         "https://shop.test/100k",
     )
-    until(lambda: 'sluicegate_open_connections{lane="mitm"} 1.0' in gateway.http("/metrics"), "the download")
+    until(lambda: 'sluicegate_open_connections{lane="http1"} 1.0' in gateway.http("/metrics"), "the download")
     before = time.monotonic()
     assert gateway.stop() == 0
     assert time.monotonic() - before < 20

@@ -9,6 +9,7 @@ from sluicegate import snapshot
 from sluicegate.authority import ca
 from sluicegate.authority.contexts import client_side_ssl
 from sluicegate.authority.leaves import Leaves
+from sluicegate.authority.server_side import ServerSide
 from sluicegate.authority.trust import Trust
 from sluicegate.dlp.engine import Engine
 from sluicegate.errors import ConfigError, ConfigErrors
@@ -35,6 +36,7 @@ class Parts:
     gate: Gate
     identities: Table
     leaves: Leaves
+    server_side: ServerSide
     trust: Trust
     resolver: Resolver
     guard: Guard
@@ -94,6 +96,7 @@ def assemble(settings: Settings) -> Parts:
         gate=gate,
         identities=identities,
         leaves=Leaves(authority),
+        server_side=ServerSide(),
         trust=trust,
         resolver=resolver,
         guard=guard,

@@ -18,6 +18,7 @@ from sluicegate.exchange import Connection
 from sluicegate.gateway.assemble import Parts
 from sluicegate.gateway.reload import Reloads, stop
 from sluicegate.lanes.connection import Lanes, Reception
+from sluicegate.lanes.http1.lane import Http1Lane
 from sluicegate.lanes.listen import accept_loop, open_socket
 from sluicegate.records import http
 
@@ -44,12 +45,22 @@ def open_listeners(parts: Parts) -> tuple[list[socket.socket], socket.socket | N
     return transparent, explicit
 
 
+def _http1_lane(parts: Parts) -> Http1Lane | None:
+    """None with `engine: mitm`, where all HTTP goes through the mitm lane."""
+    if parts.settings.engine == "mitm":
+        return None
+    return Http1Lane(parts.gate, parts.leaves, parts.trust, parts.server_side)
+
+
 class Life:
     """One worker's life."""
 
-    def __init__(self, parts: Parts, http_lane: Http) -> None:
+    def __init__(self, parts: Parts, mitm_lane: Http) -> None:
         self._parts = parts
-        self._lanes = Lanes(http=http_lane, leaf=parts.leaf_context)
+        self._http1 = _http1_lane(parts)
+        self._lanes = Lanes(
+            mitm=mitm_lane, http1=self._http1.carry if self._http1 is not None else None, leaf=parts.leaf_context
+        )
         self._connections: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
         self._listening = False
@@ -85,6 +96,8 @@ class Life:
             for sock, _ in doors:
                 sock.close()
             await self._drain()
+            if self._http1 is not None:
+                self._http1.close()
             await stop(background)
             if observed is not None:
                 await observed.close()

@@ -17,6 +17,7 @@ from sluicegate.exchange.note import Note
 from sluicegate.facts import Ask, Endpoint, Hello, Lane, Protocol, Unknown, Wire
 from sluicegate.identity.table import Table
 from sluicegate.lanes import explicit, reset
+from sluicegate.lanes.alpn import NO_APPLICATION_PROTOCOL, no_common_protocol, only_http2
 from sluicegate.lanes.original import DirectConnection, endpoint, original_destination
 from sluicegate.lanes.peek import BadHello, HelloTimeout, HelloTooLarge, PeerGone, peek
 from sluicegate.lanes.refuse import refuse
@@ -45,12 +46,14 @@ _CONNECT_PROTOCOLS = frozenset(Protocol)
 
 @dataclass(frozen=True, slots=True)
 class Lanes:
-    """What carries a connection once it is decided."""
+    """What carries a connection once it is decided. http1: HTTP/1 in TLS or plain; None where the policy engine is mitm's."""
 
-    http: Callable[[socket.socket, Connection], Awaitable[None]]
+    mitm: Callable[[socket.socket, Connection], Awaitable[None]]
+    http1: Callable[[socket.socket, Connection], Awaitable[None]] | None
     leaf: Callable[[HostName], Awaitable[ssl.SSLContext]]
 
 
+_NOT_OURS = "the client offers neither http/1.1 nor h2 (ALPN), and the policy wants this inspected"
 _HTTP_WIRES = frozenset({Wire.TLS, Wire.HTTP1})
 _WHATEVER_IS_ASKED = frozenset({Reason.HARD_ADDRESS, Reason.METADATA, Reason.UNKNOWN_IDENTITY, Reason.LISTED})
 """Refusals of a nameless connection that no request on it could lift."""
@@ -205,23 +208,36 @@ class Reception:
                 await self._refuse(sock, connection, verdict)
             case Permit(inspect=Inspect.SNI):
                 await self._splice(sock, connection, ask)
+            case Permit() if no_common_protocol(connection.hello):
+                await self._alert(sock, connection, Deny(Reason.NOT_HTTP, built_in("alpn"), _NOT_OURS))
             case Permit() if wire in _HTTP_WIRES:
                 await self._http(sock, connection)
             case Permit():
                 raise Refused(Reason.NOT_HTTP, "the policy permits HTTP and TLS there, and this is neither", connection)
 
     async def _http(self, sock: socket.socket, connection: Connection) -> None:
-        metrics = self._gate.metrics
-        with metrics.connection(Lane.MITM):
-            await self._lanes.http(sock, replace(connection, lane=Lane.MITM))
+        carry, lane = self._lanes.http1, Lane.HTTP1
+        if carry is None or only_http2(connection.hello):
+            carry, lane = self._lanes.mitm, Lane.MITM
+        with self._gate.metrics.connection(lane):
+            await carry(sock, replace(connection, lane=lane))
 
     async def _splice(self, sock: socket.socket, connection: Connection, ask: Ask) -> None:
         narrowed = replace(ask, protocols=frozenset({_UNDECRYPTED.get(connection.hello.wire, Protocol.TCP)}))
         with self._gate.metrics.connection(Lane.SPLICE):
             await Spliced(replace(connection, lane=Lane.SPLICE), self._gate).carry(sock, narrowed)
 
+    async def _alert(self, sock: socket.socket, connection: Connection, deny: Deny) -> None:
+        """Says in TLS that no protocol is shared, before any handshake, and records `deny`."""
+        with contextlib.suppress(OSError):
+            await asyncio.get_running_loop().sock_sendall(sock, NO_APPLICATION_PROTOCOL)
+        Note(connection).write(deny, self._gate, self._gate.reserve(connection.identity))
+
     async def _refuse(self, sock: socket.socket, connection: Connection, deny: Deny) -> None:
-        if connection.tls and connection.hello.alpn and "http/1.1" not in connection.hello.alpn:
+        if no_common_protocol(connection.hello):
+            await self._alert(sock, connection, deny)
+            return
+        if connection.tls and only_http2(connection.hello):
             await self._http(sock, replace(connection, refused=deny))  # it takes HTTP/2 to tell this client why
             return
         note = Note(connection)

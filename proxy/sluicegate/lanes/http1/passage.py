@@ -288,6 +288,13 @@ class Passage:
             return
         self.refuse(self.exchange.fail(Reason.UPSTREAM_BROKE, detail))
 
+    def upstream_disbelieves(self, detail: str) -> None:
+        if self._relay is None and not self.over:
+            self._upstream = None
+            self.refuse(self.exchange.fail(Reason.UPSTREAM_TLS, detail.replace("the peer", "the origin")))
+        else:
+            self.upstream_broke(detail)
+
     def _may_retry(self, upstream: Upstream) -> bool:
         """A kept connection may be closed by the origin just as it is used again (RFC 9110, 9.2.2; RFC 9112, 9.3.1)."""
         asked = self._asked

@@ -12,6 +12,7 @@ from sluicegate.lanes.http1.events import Data, End, Fault
 from sluicegate.lanes.http1.pool import Place, Pool
 from sluicegate.lanes.http1.responses import CUT_SHORT, Before, Head, Interim, ResponseReader
 from sluicegate.lanes.tls import TlsChannel
+from sluicegate.lanes.tls_fault import TlsFault
 from sluicegate.lanes.tls_sessions import TlsSessions
 from sluicegate.snapshot import Snapshot
 
@@ -27,6 +28,9 @@ class Asker(Protocol):
 
     def upstream_broke(self, detail: str) -> None:
         """The connection is of no use any more, and the answer is not complete."""
+
+    def upstream_disbelieves(self, detail: str) -> None:
+        """As upstream_broke, by an alert: in TLS 1.3 a server may refuse us after the handshake."""
 
     def upstream_held(self) -> None:
         """More waits to be sent than the origin takes."""
@@ -175,7 +179,10 @@ class Upstream:
             self._pool.drop(self)
             return
         try:
-            asker.upstream_broke("the connection to the origin broke")
+            if isinstance(error, TlsFault):
+                asker.upstream_disbelieves(error.reason)
+            else:
+                asker.upstream_broke("the connection to the origin broke")
         except Exception as fault:  # noqa: BLE001 - as above
             asker.crash(fault)
 
