@@ -62,7 +62,7 @@ class Exchange:
         self._target: Target | None = None
         self._head: RequestHead | None = None
         self._note = Note(connection)
-        self.verdict: Verdict = Deny(Reason.CRASH, built_in("exchange"), "nothing was decided")
+        self.verdict: Verdict = _UNDECIDED
         self._refused = False
         self._client_gone = False
         self.upstream_headers: Headers = ()
@@ -336,5 +336,6 @@ class Exchange:
         return deny
 
 
+_UNDECIDED = Deny(Reason.CRASH, built_in("exchange"), "nothing was decided")
 _HTTPS = frozenset({Protocol.HTTPS})
 _HTTP = frozenset({Protocol.HTTP})

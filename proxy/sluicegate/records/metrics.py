@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import builtins
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from prometheus_client import (
     CollectorRegistry,
@@ -13,10 +13,12 @@ from prometheus_client import (
     Gauge,
     Histogram,
     Info,
+    Metric,
     ProcessCollector,
     disable_created_metrics,
     generate_latest,
 )
+from prometheus_client.registry import Collector
 
 from sluicegate.facts import Lane
 
@@ -28,12 +30,15 @@ UNDECIDED = "none"
 """The lane of what was answered before a lane was chosen."""
 
 
-class Metrics:
-    """All of them, on a registry of their own. Label children are looked up once and kept: a count is one call."""
+class Metrics(Collector):
+    """All of them, on a registry of their own. What is counted for each request is added up here and handed on at the next scrape."""
 
     def __init__(self) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # the library's; one more series for each counter, which no dashboard reads
         self.registry = registry = CollectorRegistry()
+        self._given: dict[tuple[str, str, str], int] = {}
+        self._carried: dict[tuple[str, str], int] = {}
+        registry.register(self)  # before the others: what it hands on is theirs to tell
         ProcessCollector(registry=registry)
         self._lag = Histogram(
             "sluicegate_event_loop_lag_seconds",
@@ -79,8 +84,6 @@ class Metrics:
         self._findings = Counter(
             "sluicegate_dlp_findings", "Pieces of sensitive data found", ["rule"], registry=registry
         )
-        self._verdict_children: dict[tuple[str, str, str], Counter] = {}
-        self._bytes_children: dict[tuple[str, str], Counter] = {}
         self._finding_children: dict[str, Counter] = {}
         for cause in LOST:
             self._lost.labels(cause)
@@ -101,18 +104,22 @@ class Metrics:
     def verdict(self, verdict: str, reason: str, lane: str | None) -> None:
         """verdict: allow | deny."""
         key = (verdict, reason, lane or UNDECIDED)
-        child = self._verdict_children.get(key)
-        if child is None:
-            child = self._verdict_children[key] = self._verdicts.labels(*key)
-        child.inc()
+        self._given[key] = self._given.get(key, 0) + 1
 
     def bytes(self, direction: str, lane: str | None, number: int) -> None:
         """Carried beyond those counted before. direction: up (to the server) | down (to the client)."""
         key = (direction, lane or UNDECIDED)
-        child = self._bytes_children.get(key)
-        if child is None:
-            child = self._bytes_children[key] = self._bytes.labels(*key)
-        child.inc(number)
+        self._carried[key] = self._carried.get(key, 0) + number
+
+    def collect(self) -> Iterable[Metric]:
+        """Asked by the registry at each scrape, before the others: hands on what was counted for each request since."""
+        given, self._given = self._given, {}
+        carried, self._carried = self._carried, {}
+        for verdict, number in given.items():
+            self._verdicts.labels(*verdict).inc(number)
+        for direction, number in carried.items():
+            self._bytes.labels(*direction).inc(number)
+        return ()
 
     def finding(self, rule: str) -> None:
         child = self._finding_children.get(rule)

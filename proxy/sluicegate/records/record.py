@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from sluicegate.facts import Ask, Endpoint, Finding, Hello, Identity, Lane, ListHit, Protocol, Unknown
+from sluicegate.facts import Address, Ask, Endpoint, Finding, Hello, Identity, Lane, ListHit, Protocol, Unknown
 from sluicegate.records import redact
 from sluicegate.records.ids import new_id
 from sluicegate.records.text import shown
@@ -235,7 +236,7 @@ def build(
         timing=timing,
         place=source.place,
         detail=shown(detail, _DETAIL) if detail else "",
-        dialled=None if dialled is None else _spelled(dialled),
+        dialled=None if dialled is None else f"{_spelled_address(dialled.address)}:{dialled.port}",
         ja4="" if hello is None else hello.ja4,
         inputs=None if inputs is None else _inputs(inputs, url_scanned),
     )
@@ -271,24 +272,43 @@ def _second(whole: int) -> str:
     return datetime.fromtimestamp(whole, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
-@lru_cache(maxsize=4096)
-def _spelled(endpoint: Endpoint) -> str:
-    return str(endpoint)
+class _Once[K, V]:
+    """What was made of a frozen value, found again by the value itself, and not by its hash: that of an address, or of a
+    workload with its labels, costs more than the rest of a record.
+    """
+
+    def __init__(self, make: Callable[[K], V], most: int = 4096) -> None:
+        self._make = make
+        self._most = most
+        self._made: dict[int, tuple[K, V]] = {}
+
+    def __call__(self, key: K) -> V:
+        found = self._made.get(id(key))
+        if found is not None:  # the key is held, so that its id is nobody else's
+            return found[1]
+        if len(self._made) >= self._most:
+            self._made.clear()
+        made = self._make(key)
+        self._made[id(key)] = (key, made)
+        return made
 
 
-@lru_cache(maxsize=4096)
-def _where(endpoint: Endpoint) -> Where:
-    return Where(str(endpoint.address), endpoint.port)
+_spelled: _Once[Endpoint, str] = _Once(str)
+_spelled_address: _Once[Address, str] = _Once(lambda address: f"[{address}]" if address.version == 6 else str(address))
+_where: _Once[Endpoint, Where] = _Once(lambda endpoint: Where(str(endpoint.address), endpoint.port))
 
 
 def _destination(ask: Ask) -> Where:
     return Where(None, ask.port) if ask.destination is None else _where(ask.destination)
 
 
-def _who(identity: Identity) -> Who:
+def _made_who(identity: Identity) -> Who:
     if isinstance(identity, Unknown):
         return Who(unknown=shown(identity.why, _DETAIL))
     return Who(identity.namespace, identity.pod, identity.service_account, dict(identity.labels))
+
+
+_who: _Once[Identity, Who] = _Once(_made_who)
 
 
 def _only(protocols: frozenset[Protocol]) -> Protocol | None:
