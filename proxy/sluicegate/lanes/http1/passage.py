@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from typing import Protocol
 
-from sluicegate.exchange import Connection, DialRefused
+from sluicegate.exchange import DialRefused
 from sluicegate.exchange.heads import Headers
-from sluicegate.exchange.memory import Memory
 from sluicegate.lanes.http1 import writing
+from sluicegate.lanes.http1.asker import Client
 from sluicegate.lanes.http1.opening import open_upstream
 from sluicegate.lanes.http1.pool import Place
 from sluicegate.lanes.http1.requests import Head as Asked
@@ -21,7 +20,6 @@ from sluicegate.lanes.http1.responses import Head as Answered
 from sluicegate.lanes.http1.shared import Shared
 from sluicegate.lanes.http1.upstream import Upstream
 from sluicegate.lanes.http1.websocket import Closed, Out, Relay, accepted
-from sluicegate.lanes.http1.written import Written
 from sluicegate.verdict import Deny, Permit, Reason
 
 _RETRIED = frozenset({b"GET", b"HEAD", b"OPTIONS"})
@@ -33,39 +31,6 @@ _LAST = frozenset({Reason.BAD_REQUEST, Reason.BAD_NAME, Reason.HEAD_TOO_LARGE, R
 """Refusals after which nothing more is read: where a malformed request ends is anybody's guess."""
 _ASKS_WHO = frozenset({401, 407})
 _AUTHENTICATES_CONNECTIONS = (b"ntlm", b"negotiate")
-
-
-class Client(Protocol):
-    """The client's connection, as a request on it sees it."""
-
-    connection: Connection
-    memory: Memory
-    pinned: Upstream | None
-    written: Written
-    active: float
-
-    def write(self, data: bytes) -> None: ...
-    def place(self, name: str, port: int) -> Place: ...
-
-    def answered(self, *, keep: bool) -> None:
-        """The answer is complete. keep: another request may come."""
-
-    def cut(self) -> None:
-        """An answer breaks off: a reset, so that nobody takes it for the whole."""
-
-    def hang_up(self) -> None:
-        """Closes in order."""
-
-    def wait(self) -> None:
-        """No more of the request's body can be taken now."""
-
-    def read_on(self) -> None:
-        """More can be taken."""
-
-    def switch(self) -> bytes:
-        """What comes from now on is not HTTP. Returns what came already."""
-
-    def crash(self, error: Exception) -> None: ...
 
 
 class Passage:
@@ -420,7 +385,7 @@ class Passage:
             return
         try:
             self.refuse(verdict)
-        except Exception as error:  # noqa: BLE001 - as above
+        except Exception as error:  # noqa: BLE001 - the reload goes on with the other connections
             self._client.crash(error)
 
 
