@@ -166,7 +166,7 @@ class Upstream:
             return
         try:
             self._eof(asker, reader)
-        except Exception as error:  # noqa: BLE001 - as above
+        except Exception as error:  # noqa: BLE001 - whatever it is, this upstream carries nothing more
             asker.crash(error)
 
     def lost(self, error: Exception | None) -> None:
@@ -183,7 +183,7 @@ class Upstream:
                 asker.upstream_disbelieves(error.reason)
             else:
                 asker.upstream_broke("the connection to the origin broke")
-        except Exception as fault:  # noqa: BLE001 - as above
+        except Exception as fault:  # noqa: BLE001 - whatever it is, this upstream carries nothing more
             asker.crash(fault)
 
     def hold(self) -> None:
@@ -196,7 +196,7 @@ class Upstream:
             return
         try:
             asker.upstream_freed()
-        except Exception as error:  # noqa: BLE001 - as above
+        except Exception as error:  # noqa: BLE001 - whatever it is, this upstream carries nothing more
             asker.crash(error)
 
     # -- the answer ------------------------------------------------------------------------------------------------
