@@ -34,7 +34,8 @@ class Clock:
         self._watched.add(each)
         if self._handle is None:
             self._loop = asyncio.get_running_loop()
-            self._tick()
+            self.now = self._loop.time()
+            self._handle = self._loop.call_later(TICK_S, self._tick)
 
     def forget(self, each: Watched) -> None:
         self._watched.discard(each)
