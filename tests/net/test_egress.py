@@ -16,16 +16,17 @@ pytestmark = pytest.mark.net
 BOTH = pytest.mark.parametrize("family", ["-4", "-6"])
 
 
-@pytest.fixture(scope="module", params=["redirect", "tproxy"])
+@pytest.fixture(scope="module", params=["redirect", "tproxy", "redirect engine: mitm"])
 def gateway(bed: Bed, request: pytest.FixtureRequest) -> Iterator[Gateway]:
-    """The gateway behind each of the shipped rule sets."""
-    if request.param == "tproxy":
+    """The gateway behind each of the shipped rule sets, and with all HTTP in the mitm lane."""
+    rules, _, extra = request.param.partition(" ")
+    if rules == "tproxy":
         bed.tproxy_routes()
-    bed.nft(f"{request.param}.nft")
-    with bed.gateway(tproxy=request.param == "tproxy") as gateway:
+    bed.nft(f"{rules}.nft")
+    with bed.gateway(tproxy=rules == "tproxy", extra=f"{extra}\n") as gateway:
         yield gateway
     bed.flush()
-    if request.param == "tproxy":
+    if rules == "tproxy":
         bed.tproxy_routes_off()
 
 
@@ -50,7 +51,7 @@ def test_a_permitted_page_arrives_unchanged(bed: Bed, gateway: Gateway, family: 
     assert record["source"].rpartition(":")[0] in {POD_V4, f"[{POD_V6}]"}
     assert record["destination"]["ip"] == (ORIGIN_V4 if record["source"].startswith(POD_V4) else ORIGIN_V6)
     assert record["status"] == 200
-    assert record["lane"] == "http1"
+    assert record["lane"] == ("mitm" if "mitm" in gateway.setup.extra else "http1")
 
 
 def test_a_large_page_arrives_whole(bed: Bed, gateway: Gateway) -> None:
