@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from records.making import FINDING, SOURCE, ask, deny, made, permit
-from sluicegate.facts import Endpoint, Finding, Hello, Lane, ListHit, Protocol, Unknown, Wire, Workload
+from sluicegate.facts import Finding, Hello, Lane, ListHit, Protocol, Unknown, Wire, Workload
 from sluicegate.names import HostName
 from sluicegate.records import record
-from sluicegate.records.record import Covered, Inputs, Timing, build, encode
+from sluicegate.records.record import Covered, Inputs, Timing, build, encode, spelled_dialled
 from sluicegate.verdict import Reason, Source
 
 ALWAYS = {
@@ -38,7 +38,7 @@ class TestFields:
                 verdict=permit(asked),
                 lane=Lane.MITM,
                 hello=Hello(Wire.TLS, HostName("api.stripe.com"), ja4="t13d1516h2_8daaf6152771_e5627efa2ab1"),
-                dialled=Endpoint(ip_address("2001:db8::6"), 443),
+                dialled=spelled_dialled(ip_address("2001:db8::6"), 443),
                 coverage=Covered("full", "opaque", "responses are not scanned"),
                 inputs=Inputs("application/json", 17, ("expand",)),
                 status=200,
