@@ -30,7 +30,6 @@ _SILENT = frozenset({Reason.NOT_HTTP, Reason.CLIENT_GONE, Reason.CLIENT_TLS})
 _LAST = frozenset({Reason.BAD_REQUEST, Reason.BAD_NAME, Reason.HEAD_TOO_LARGE, Reason.CRASH, Reason.TIMEOUT})
 """Refusals after which nothing more is read: where a malformed request ends is anybody's guess."""
 _ASKS_WHO = frozenset({401, 407})
-_AUTHENTICATES_CONNECTIONS = (b"ntlm", b"negotiate")
 
 
 class Passage:
@@ -205,7 +204,7 @@ class Passage:
         fields = self.exchange.response_headers
         self._client.write(self._client.written.response(status, fields, length, self._chunked_down, keep_alive))
         if status in _ASKS_WHO:
-            self._bound = self._bound or _binds(head.head.headers, b"www-authenticate")
+            self._bound = self._bound or binds(head.head.headers, b"www-authenticate")
         if status == 101:
             self._switch()
         elif head.end:
@@ -235,8 +234,7 @@ class Passage:
         """The answer is whole: the connection may serve another request, and this client only where it must."""
         upstream, self._upstream = self._upstream, None
         assert upstream is not None
-        assert self._asked is not None
-        bound = self._bound or _binds(self._asked.head.headers, b"authorization")
+        bound = self._bound or self._client.written.binds
         upstream.release(keep=self.request_ended, pool=not bound)
         if bound and upstream.alive:
             self._client.pinned = upstream
@@ -387,12 +385,3 @@ class Passage:
             self.refuse(verdict)
         except Exception as error:  # noqa: BLE001 - the reload goes on with the other connections
             self._client.crash(error)
-
-
-def _binds(headers: Headers, name: bytes) -> bool:
-    """Whether a field of this name authenticates the connection and not the request (NTLM, and Negotiate with it)."""
-    size = len(name)
-    return any(
-        len(key) == size and key.lower() == name and value.lstrip().lower().startswith(_AUTHENTICATES_CONNECTIONS)
-        for key, value in headers
-    )

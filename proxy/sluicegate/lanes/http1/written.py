@@ -9,16 +9,20 @@ from sluicegate.exchange.heads import Headers
 from sluicegate.lanes.http1 import writing
 from sluicegate.lanes.http1.requests import Head
 
+_AUTHENTICATES_CONNECTIONS = (b"ntlm", b"negotiate")
+
 
 class Written:
     """One per client connection."""
 
-    __slots__ = ("_asked", "_down", "_down_fields", "_down_form", "_up", "_up_fields")
+    __slots__ = ("_asked", "_down", "_down_fields", "_down_form", "_up", "_up_fields", "binds")
 
     def __init__(self) -> None:
         self._asked: Head | None = None
         self._up_fields: Headers = ()
         self._up = b""
+        self.binds = False
+        """Whether the last request authenticates the connection it was written to."""
         self._down_fields: Headers = ()
         self._down_form: tuple[int, int | None, bool, bool] | None = None
         self._down = b""
@@ -29,6 +33,7 @@ class Written:
             head = asked.head
             chunked = asked.length is None
             self._up = writing.request_head(head.method, target, fields, length=length, chunked=chunked)
+            self.binds = binds(fields, b"authorization")
             self._asked, self._up_fields = asked, fields
         return self._up
 
@@ -46,3 +51,12 @@ class Written:
             self._down = writing.response_head(status, fields, length=length, chunked=chunked, keep_alive=keep_alive)
             self._down_fields, self._down_form = fields, form
         return self._down
+
+
+def binds(headers: Headers, name: bytes) -> bool:
+    """Whether a field of this name authenticates the connection and not the request (NTLM, and Negotiate with it)."""
+    size = len(name)
+    return any(
+        len(key) == size and key.lower() == name and value.lstrip().lower().startswith(_AUTHENTICATES_CONNECTIONS)
+        for key, value in headers
+    )
