@@ -20,6 +20,7 @@ from sluicegate.lanes.http1.responses import Head as Answered
 from sluicegate.lanes.http1.shared import Shared
 from sluicegate.lanes.http1.upstream import Upstream
 from sluicegate.lanes.http1.websocket import Closed, Out, Relay, accepted
+from sluicegate.lanes.http1.written import binds
 from sluicegate.verdict import Deny, Permit, Reason
 
 _RETRIED = frozenset({b"GET", b"HEAD", b"OPTIONS"})
