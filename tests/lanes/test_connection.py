@@ -146,7 +146,10 @@ def first_line(sock: socket.socket) -> bytes:
 
 def says(data: bytes) -> Callable[[socket.socket], str]:
     def client(sock: socket.socket) -> str:
-        sock.sendall(data)
+        try:
+            sock.sendall(data)
+        except ConnectionResetError:  # it was refused before it was heard
+            return "reset"
         return ending(sock)
 
     return client

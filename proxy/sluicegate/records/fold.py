@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import msgspec
 
 from sluicegate.records.ids import new_id
-from sluicegate.records.record import SUMMARY, Count, Record, Summary, next_seq, timestamp
+from sluicegate.records.record import SUMMARY, Count, Record, Summary, next_seq
+from sluicegate.records.times import timestamp
 
 _MOST_RULES = 50
 

@@ -9,9 +9,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from enum import StrEnum
-from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -21,6 +19,7 @@ from sluicegate.facts import Address, Ask, Endpoint, Finding, Hello, Identity, L
 from sluicegate.records import redact
 from sluicegate.records.ids import new_id
 from sluicegate.records.text import shown
+from sluicegate.records.times import timestamp
 from sluicegate.verdict import Coverage, Deny, Permit, Verdict
 
 REQUEST, CONNECTION, SUMMARY = "request", "connection", "summary"
@@ -263,12 +262,6 @@ def decode(line: bytes) -> Record:
     return _decoder.decode(line)
 
 
-def timestamp(at: float) -> str:
-    """RFC 3339 in UTC with microseconds. at: seconds since 1970."""
-    whole, micros = divmod(round(at * 1e6), 1_000_000)
-    return f"{_second(whole)}.{micros:06d}Z"
-
-
 _str = str.__str__
 """Of an enum's member the plain text, which is written and hashed at a fraction of its cost."""
 
@@ -279,11 +272,6 @@ def _plain(member: StrEnum | None) -> str | None:
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Record)
-
-
-@lru_cache(maxsize=4)
-def _second(whole: int) -> str:
-    return datetime.fromtimestamp(whole, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 class _Once[K, V]:
