@@ -32,7 +32,8 @@ def test_an_origin_that_wants_a_client_certificate_is_answered_for(attacker: Att
     """TLS 1.3: the origin's alert comes after our handshake is complete."""
     line, answer = attacker.ask(GET.replace(b"good.test", b"mtls.test"), sni="mtls.test")
     assert answer.status == 502
-    assert attacker.reason(line) == "upstream-tls"
+    # The origin resets the connection right after its alert, and a reset may overtake it: then all that is known is that.
+    assert attacker.reason(line) in {"upstream-tls", "upstream-broke"}
     assert attacker.origin.data == b""
 
 
